@@ -1,0 +1,3 @@
+"""sensord: streaming anomaly detection for predictive maintenance."""
+
+__version__ = "0.1.0"

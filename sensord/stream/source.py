@@ -1,0 +1,68 @@
+"""Where records come from: one contract for Kafka, memory and files. Driven by `daemon` from one thread."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sensord.readings import Partition, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one poll brought.
+
+    departed and arrived: assignment changes, in that order. records: per partition, by rising offset, of started
+    partitions only.
+    """
+
+    departed: Sequence[Partition] = ()
+    arrived: Sequence[Partition] = ()
+    records: Mapping[Partition, Sequence[Record]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A partition's log: first offset that exists, and the next one to be written."""
+
+    beginning: int
+    end: int
+
+
+class Source(Protocol):
+    """A member of a consumer group, or something that behaves like one."""
+
+    def poll(self, timeout_s: float) -> Batch:
+        """Wait up to timeout_s for records or assignment changes. Raises SourceFailed; never poll again after that."""
+        ...
+
+    def start(self, partition: Partition, offset: int) -> None:
+        """Deliver an arrived partition from this offset on. Arrived partitions deliver nothing before it."""
+        ...
+
+    def bounds(self, partition: Partition) -> Bounds:
+        """The log's bounds now. Raises Unreachable."""
+        ...
+
+    def topic_id(self, topic: str) -> str:
+        """The topic's id, "" where the broker has none. Raises Unreachable."""
+        ...
+
+    def position(self, partition: Partition) -> int | None:
+        """Next offset that would be fetched; passes transaction markers and compacted records."""
+        ...
+
+    def pause(self) -> None:
+        """Deliver nothing more; polling goes on so that the membership lives."""
+        ...
+
+    def resume(self) -> None:
+        """Undo pause."""
+        ...
+
+    def hint(self, offsets: Mapping[Partition, int]) -> None:
+        """Tell the broker where we are, for lag monitors; asynchronous, never read back."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group and close; idempotent."""
+        ...
