@@ -3,8 +3,9 @@
 Made by `episodes`, stored by `store`, shown by `cli`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 from uuid import UUID
 
 
@@ -56,7 +57,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One episode, as its row will read. Times are microseconds UTC of event time; `readings` counts the episode's."""
+    """One episode, as its row will read. Times are microseconds UTC of event time; `readings` counts the episode's.
+
+    top_channels and evidence are None where what is stored already stays as it is; a new alert has both.
+    """
 
     id: UUID
     fleet: str
@@ -72,8 +76,8 @@ class Alert:
     score_last: float
     threshold: float
     readings: int
-    top_channels: tuple[ChannelShare, ...]
-    evidence: Evidence
+    top_channels: tuple[ChannelShare, ...] | None
+    evidence: Evidence | None
     model_id: str
     run: str
     topic: str
@@ -81,6 +85,14 @@ class Alert:
     first_offset: int
     last_offset: int
     close_reason: str | None
+
+    def keeping(self, earlier: Self) -> Self:
+        """This alert, with an earlier one's explanation and evidence where it brings none itself."""
+        return replace(
+            self,
+            top_channels=self.top_channels or earlier.top_channels,
+            evidence=self.evidence or earlier.evidence,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,227 @@
+"""State of many devices as arrays, one row (slot) a device, and its pages on disk.
+
+`fleet` reads and writes the rows; `store` keeps the pages as bytes that only this file understands.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from sensord.errors import StateUnreadable
+from sensord.readings import Floats, Integers
+
+PAGE = 1_024  # devices a page
+MAGIC = b"SNSDPAGE"
+STATE_FORMAT = 1
+RING = 32  # last readings kept of each device
+NEVER = np.iinfo(np.int64).min  # last_at of a device that was never seen
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column of device state."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    initial: int = 0
+
+
+def fields(channels: int, state_size: int) -> tuple[Field, ...]:
+    """Every column that a device has."""
+    return (
+        # scoring: see scorer.Memory
+        Field("recurrent", "<f4", (state_size,)),
+        Field("expected", "<f4", (channels,)),
+        Field("smoothed", "<f4", (channels,)),
+        Field("baseline", "<f4", (channels,)),
+        Field("peak", "<f4"),
+        Field("warm", "<i4"),
+        Field("alarmed", "|b1"),
+        # presence
+        Field("first_at", "<i8", initial=NEVER),
+        Field("last_at", "<i8", initial=NEVER),
+        Field("seen", "<i8"),  # readings accepted so far; modulo RING it is the ring's next row
+        # the ring of last readings; expected is in channel units, as observed is
+        Field("ring_at", "<i8", (RING,)),
+        Field("ring_observed", "<f4", (RING, channels)),
+        Field("ring_expected", "<f4", (RING, channels)),
+        # the episode: see episodes
+        Field("phase", "|u1"),
+        Field("run", "<i4"),
+        Field("opened_at", "<i8"),
+        Field("last_seen_at", "<i8"),
+        Field("first_offset", "<i8"),
+        Field("first_position", "<i4"),
+        Field("last_offset", "<i8"),
+        Field("readings", "<i4"),
+        Field("score_first", "<f4"),
+        Field("score_peak", "<f4"),
+        Field("score_last", "<f4"),
+        Field("threshold", "<f4"),
+        Field("critical", "|b1"),
+    )
+
+
+class _PageHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    columns: tuple[tuple[str, str, tuple[int, ...]], ...]
+    device_ids: tuple[str, ...]
+
+
+class Devices:
+    """Columns of device state, growing by doubling; a slot never moves while its owner lives.
+
+    Each column has capacity rows, those beyond len(self) still initial; `fields` gives shapes and meaning.
+    """
+
+    recurrent: Floats
+    expected: Floats
+    smoothed: Floats
+    baseline: Floats
+    peak: Floats
+    warm: NDArray[np.int32]
+    alarmed: NDArray[np.bool_]
+    first_at: Integers
+    last_at: Integers
+    seen: Integers
+    ring_at: Integers
+    ring_observed: Floats
+    ring_expected: Floats
+    phase: NDArray[np.uint8]
+    run: NDArray[np.int32]
+    opened_at: Integers
+    last_seen_at: Integers
+    first_offset: Integers
+    first_position: NDArray[np.int32]
+    last_offset: Integers
+    readings: NDArray[np.int32]
+    score_first: Floats
+    score_peak: Floats
+    score_last: Floats
+    threshold: Floats
+    critical: NDArray[np.bool_]
+
+    def __init__(self, channels: int, state_size: int) -> None:
+        self.fields = fields(channels, state_size)
+        self.ids: list[str] = []
+        self.slots: dict[str, int] = {}
+        self._dirty: set[int] = set()
+        self._capacity = 0
+        self._grow(64)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def find(self, device_ids: list[str]) -> Integers:
+        """The slot of each device, a new one where it has none: (n,)."""
+        slots = self.slots
+        try:
+            return np.fromiter(map(slots.__getitem__, device_ids), np.int64, len(device_ids))
+        except KeyError:
+            return np.fromiter((self._slot(name) for name in device_ids), np.int64, len(device_ids))
+
+    def touch(self, slots: Integers) -> None:
+        """Mark slots as changed since the last snapshot."""
+        self._dirty.update(np.unique(slots // PAGE).tolist())
+
+    def _slot(self, device_id: str) -> int:
+        slot = self.slots.get(device_id)
+        if slot is None:
+            slot = self.slots[device_id] = len(self.ids)
+            self.ids.append(device_id)
+            if slot >= self._capacity:
+                self._grow(2 * slot)
+        return slot
+
+    def _grow(self, capacity: int) -> None:
+        for field in self.fields:
+            column = np.full((capacity, *field.shape), field.initial, np.dtype(field.dtype))
+            if self._capacity:
+                column[: self._capacity] = self._column(field)
+            setattr(self, field.name, column)
+        self._capacity = capacity
+
+    def _column(self, field: Field) -> NDArray[np.generic]:
+        column: NDArray[np.generic] = getattr(self, field.name)
+        return column
+
+    # --- pages -------------------------------------------------------------------------------------------------------
+
+    def dirty_pages(self) -> dict[int, bytes]:
+        """Pages changed since `settle`, as bytes."""
+        return {number: self._page(number) for number in sorted(self._dirty)}
+
+    def settle(self) -> None:
+        """The dirty pages are stored."""
+        self._dirty.clear()
+
+    def _page(self, number: int) -> bytes:
+        rows = slice(number * PAGE, min((number + 1) * PAGE, len(self.ids)))
+        columns = tuple((field.name, field.dtype, field.shape) for field in self.fields)
+        header = msgspec.json.encode(_PageHeader(columns, tuple(self.ids[rows])))
+        body = b"".join(np.ascontiguousarray(self._column(field)[rows]).tobytes() for field in self.fields)
+        sizes = np.array([STATE_FORMAT, len(header), len(body)], "<u4").tobytes()
+        checked = sizes + header + body
+        return MAGIC + zlib.crc32(checked).to_bytes(4, "little") + checked
+
+    def load(self, pages: Mapping[int, bytes]) -> None:
+        """Take over stored pages into an empty store. Raises StateUnreadable."""
+        for expected, (number, page) in enumerate(sorted(pages.items())):
+            if number != expected:
+                raise StateUnreadable(f"state page {expected} is missing (found {sorted(pages)})")
+            header, body = _open_page(number, page)
+            self._load_page(number, header, body)
+
+    def _load_page(self, number: int, header: _PageHeader, body: memoryview) -> None:
+        mine = tuple((field.name, field.dtype, field.shape) for field in self.fields)
+        if header.columns != mine:
+            raise StateUnreadable(f"state page {number} has other columns than this model's state")
+        count, first = len(header.device_ids), number * PAGE
+        if count > PAGE or first != len(self.ids):
+            raise StateUnreadable(f"state page {number} holds {count} devices from slot {len(self.ids)} on")
+        size = sum(count * _row_bytes(field) for field in self.fields)
+        if len(body) != size:
+            raise StateUnreadable(f"state page {number} has {len(body)} bytes of state; {size} expected")
+        self._enlist(header.device_ids)
+        at = 0
+        for field in self.fields:
+            length = count * _row_bytes(field)
+            rows = np.frombuffer(body[at : at + length], np.dtype(field.dtype)).reshape(count, *field.shape)
+            if field.name in ("recurrent", "smoothed", "baseline", "expected") and not np.isfinite(rows).all():
+                raise StateUnreadable(f"state page {number}: {field.name} is not finite")
+            self._column(field)[first : first + count] = rows
+            at += length
+
+    def _enlist(self, device_ids: Iterable[str]) -> None:
+        for device_id in device_ids:
+            if device_id in self.slots:
+                raise StateUnreadable(f"device {device_id!r} has two slots")
+            self._slot(device_id)
+
+
+def _row_bytes(field: Field) -> int:
+    kind: DTypeLike = field.dtype
+    return np.dtype(kind).itemsize * int(np.prod(field.shape, dtype=np.int64))
+
+
+def _open_page(number: int, page: bytes) -> tuple[_PageHeader, memoryview]:
+    prefix = len(MAGIC) + 4
+    if len(page) < prefix + 12 or page[: len(MAGIC)] != MAGIC:
+        raise StateUnreadable(f"state page {number} is no state page")
+    version, header_size, body_size = np.frombuffer(page, "<u4", 3, prefix).tolist()
+    if version != STATE_FORMAT:
+        raise StateUnreadable(f"state page {number} has format {version}; this version reads {STATE_FORMAT}")
+    if zlib.crc32(memoryview(page)[prefix:]) != int.from_bytes(page[len(MAGIC) : prefix], "little"):
+        raise StateUnreadable(f"state page {number} is damaged: its checksum doesn't match")
+    start = prefix + 12
+    if len(page) != start + header_size + body_size:
+        raise StateUnreadable(f"state page {number} is cut short")
+    try:
+        header = msgspec.json.decode(page[start : start + header_size], type=_PageHeader)
+    except (ValueError, RecursionError) as error:
+        raise StateUnreadable(f"state page {number} has no readable header: {error}") from error
+    return header, memoryview(page)[start + header_size :]

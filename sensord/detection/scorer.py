@@ -1,0 +1,157 @@
+"""Scores a wave: reconstruction error, smoothed and compared with what the device's history allows.
+
+Used by `fleet` for live readings and by the trainer's calibration, so that both judge alike. Per reading it costs one
+step of the network and a fixed amount of arithmetic; every row is computed independently of the others in its wave.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensord.model.bundle import Profiles, Tuning
+from sensord.model.network import INPUT_LIMIT, Stepper
+from sensord.readings import Floats
+
+RESIDUAL_LIMIT = np.float32(1e6)  # scaled values are held within this, so that squares stay finite in float32
+Flags = NDArray[np.bool_]
+Counts = NDArray[np.int32]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What scoring keeps of each device between readings; arrays of n rows, changed in place.
+
+    recurrent (n, state_size). expected (n, channels): the head's word on the next reading, scaled. smoothed f and
+    baseline b of the residual (n, channels), scaled. peak (n,): decaying maximum of the score. warm (n,): readings
+    since a fresh state. alarmed (n,).
+    """
+
+    recurrent: Floats
+    expected: Floats
+    smoothed: Floats
+    baseline: Floats
+    peak: Floats
+    warm: Counts
+    alarmed: Flags
+
+    @classmethod
+    def blank(cls, n: int, state_size: int, channels: int) -> Self:
+        """Devices that were never seen."""
+        wide = [np.zeros((n, width), np.float32) for width in (state_size, channels, channels, channels)]
+        return cls(*wide, np.zeros(n, np.float32), np.zeros(n, np.int32), np.zeros(n, np.bool_))
+
+    def first(self, n: int) -> Self:
+        """The first n rows, as views."""
+        columns = (self.recurrent, self.expected, self.smoothed, self.baseline, self.peak)
+        return type(self)(*(column[:n] for column in columns), self.warm[:n], self.alarmed[:n])
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What one wave gave; n rows.
+
+    score and limit (n,): NaN while warming up. deviation u (n, channels): smoothed residual less its baseline,
+    scaled. expected (n, channels): in channel units, NaN where nothing was expected yet. broken (n,): rows whose state
+    came out non-finite and was reset.
+    """
+
+    score: Floats
+    limit: Floats
+    alarmed: Flags
+    deviation: Floats
+    expected: Floats
+    broken: Flags
+
+
+class Scorer:
+    """A network with the profiles and tuning that turn its expectation into a score."""
+
+    def __init__(self, stepper: Stepper, profiles: Profiles, tuning: Tuning) -> None:
+        self.stepper = stepper
+        self.profiles = profiles
+        self.tuning = tuning
+
+    def score(self, values: Floats, profile: NDArray[np.int32], memory: Memory) -> Scored:
+        """Score one reading a row and move the memory on.
+
+        values: (n, channels) in channel units, NaN where absent; n <= WAVE. profile: (n,) rows of the profiles.
+        """
+        tuning, profiles = self.tuning, self.profiles
+        mean, scale = profiles.mean[profile], profiles.scale[profile]  # (n, channels)
+        fresh = memory.warm == 0  # (n,)
+        scoring = memory.warm >= tuning.warm_up
+        offset = memory.expected + memory.baseline
+        expected = np.where(fresh[:, None], np.float32(np.nan), offset * scale + mean)
+
+        absent = np.isnan(values)
+        z = np.clip((values - mean) / scale, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        z = np.where(absent, memory.expected, z)
+        residual = np.where(fresh[:, None], np.float32(0), z - memory.expected)
+        residual = np.where(absent, memory.smoothed, residual)  # what isn't there changes nothing
+        memory.smoothed += (residual - memory.smoothed) / np.float32(tuning.smoothing)
+        deviation = memory.smoothed - memory.baseline
+
+        score = distance(deviation, profiles.precision[profile])
+        memory.peak[:] = np.where(
+            scoring, np.maximum(memory.peak * np.float32(tuning.decay), score), np.float32(0)
+        )
+        limit = np.maximum(profiles.threshold[profile], memory.peak * np.float32(tuning.peak_share))
+        holding = np.where(memory.alarmed, limit * np.float32(tuning.clear_share), limit)
+        memory.alarmed[:] = scoring & (score > holding)
+
+        memory.baseline += np.where(
+            memory.alarmed[:, None], np.float32(0), deviation / self._baseline_span(memory, profile)[:, None]
+        )
+        broken = self._expect_next(z, profile, memory)
+        return Scored(
+            np.where(scoring, score, np.float32(np.nan)),
+            np.where(scoring, limit, np.float32(np.nan)),
+            memory.alarmed.copy(),
+            deviation,
+            expected,
+            broken,
+        )
+
+    def _baseline_span(self, memory: Memory, profile: NDArray[np.int32]) -> Floats:
+        """Readings over which the baseline forgets: (n,).
+
+        A device without a profile of its own learns its level in the warm-up, as a running mean.
+        """
+        learning = (profile == 0) & (memory.warm < self.tuning.warm_up)
+        running = memory.warm.astype(np.float32) + np.float32(1)
+        return np.where(learning, running, np.float32(self.tuning.baseline))
+
+    def _expect_next(self, z: Floats, profile: NDArray[np.int32], memory: Memory) -> Flags:
+        """Step the network and ask the head for the next reading; returns the rows that had to be reset: (n,)."""
+        seen = np.clip(z, -np.float32(INPUT_LIMIT), np.float32(INPUT_LIMIT))
+        memory.recurrent[:] = self.stepper.step(seen, memory.recurrent)
+        ones = np.ones((len(z), 1), np.float32)
+        inputs = np.concatenate((self.stepper.hidden(memory.recurrent), seen, ones), axis=1)
+        memory.expected[:] = (self.profiles.head[profile] * inputs[:, None, :]).sum(axis=2)  # (n, channels)
+        memory.warm += 1
+        broken = ~(np.isfinite(memory.recurrent).all(axis=1) & np.isfinite(memory.expected).all(axis=1))
+        if broken.any():
+            restart(memory, broken)
+        return broken
+
+
+def restart(memory: Memory, rows: Flags) -> None:
+    """Give rows a fresh recurrent state; the learnt baseline stays."""
+    memory.recurrent[rows] = 0
+    memory.expected[rows] = 0
+    memory.smoothed[rows] = memory.baseline[rows]
+    memory.peak[rows] = 0
+    memory.warm[rows] = 0
+    memory.alarmed[rows] = False
+
+
+def distance(deviation: Floats, precision: Floats) -> Floats:
+    """Mahalanobis distance sqrt(u' P u): deviation (n, channels), precision (n, channels, channels); returns (n,)."""
+    return np.asarray(np.sqrt(np.maximum(contributions(deviation, precision).sum(axis=1), np.float32(0))))
+
+
+def contributions(deviation: Floats, precision: Floats) -> Floats:
+    """Each channel's part u_j (P u)_j of the squared distance: (n, channels); a row sums to the square."""
+    return np.asarray(deviation * (precision * deviation[:, None, :]).sum(axis=2))

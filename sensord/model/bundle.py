@@ -1,0 +1,231 @@
+"""A bundle: weights and constants with a manifest that vouches for them. Published by `trainer`, loaded by `daemon`.
+
+On disk and in the registry it is two byte strings, `manifest.json` and `weights.safetensors`. The manifest carries the
+SHA-256 of the weights; both are checked on the very bytes that are parsed, and every shape is checked against the
+manifest before anything is built from it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import numpy as np
+import safetensors
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load as parse_tensors
+from safetensors.numpy import save as render_tensors
+
+from sensord import __version__
+from sensord.errors import BundleInvalid
+from sensord.model.network import Network, NetworkShape
+from sensord.readings import Floats
+
+FORMAT_VERSION = 1
+MANIFEST_LIMIT = 1 << 20  # bytes
+WEIGHTS_LIMIT = 4 << 30  # bytes
+CHANNELS_LIMIT = 1_024
+HIDDEN_LIMIT = 1_024
+MANIFEST_FILE, WEIGHTS_FILE = "manifest.json", "weights.safetensors"
+
+
+class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A measured quantity; unit is "" where unknown."""
+
+    name: str
+    unit: str = ""
+
+
+class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Constants of the scorer that are the same for every device; counted in readings unless said otherwise."""
+
+    smoothing: float = 15.0  # span of the smoothed residual f
+    baseline: float = 200.0  # span of the slow baseline b
+    decay: float = 0.998  # of the peak, a reading
+    peak_share: float = 0.2  # the limit is at least this share of the peak
+    clear_share: float = 0.7  # an alarm ends below this share of the limit
+    warm_up: int = 32  # readings after a fresh state that are not scored
+    open_after: int = 5  # anomalous readings in a row that open an episode
+    close_after: int = 20  # calm readings in a row that close it
+    critical: float = 2.0  # peaks beyond this many thresholds are critical
+
+
+class HistoryRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a bundle has learned from; first_at and last_at are microseconds UTC."""
+
+    devices: int
+    readings: int
+    first_at: int
+    last_at: int
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a bundle says about itself. `bundle_id` is derived from all the rest, so equal input has an equal id."""
+
+    format_version: int
+    bundle_id: str
+    fleet: str
+    channels: tuple[Channel, ...]
+    hidden: int
+    cell: str
+    period_s: float
+    tuning: Tuning
+    history: HistoryRange
+    metrics: dict[str, float]
+    weights_sha256: str
+    made_by: str = f"sensord {__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """Constants of every device with history, one row each; row 0 is the fleet's, for devices without.
+
+    mean, scale: (rows, channels) in channel units. head: (rows, channels, hidden + channels + 1). precision: (rows,
+    channels, channels), inverse covariance of the smoothed residual. threshold: (rows,).
+    """
+
+    device_ids: tuple[str, ...]
+    mean: Floats
+    scale: Floats
+    head: Floats
+    precision: Floats
+    threshold: Floats
+
+    def __len__(self) -> int:
+        return len(self.threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model, ready to score with."""
+
+    manifest: Manifest
+    network: Network
+    profiles: Profiles
+
+    @property
+    def id(self) -> str:
+        return self.manifest.bundle_id
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return tuple(channel.name for channel in self.manifest.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A bundle as bytes."""
+
+    bundle_id: str
+    manifest: bytes
+    weights: bytes
+    sha256: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """From a folder that `write` made. Raises BundleInvalid."""
+        try:
+            manifest, weights = (folder / MANIFEST_FILE).read_bytes(), (folder / WEIGHTS_FILE).read_bytes()
+        except OSError as error:
+            raise BundleInvalid(f"{folder} is no bundle: {error.strerror}: {error.filename}") from error
+        parsed = parse_manifest(manifest)
+        return cls(parsed.bundle_id, manifest, weights, parsed.weights_sha256)
+
+    def write(self, folder: Path) -> None:
+        """Both files into a folder, made when absent; the manifest last, so that half a bundle has none."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / WEIGHTS_FILE).write_bytes(self.weights)
+        (folder / MANIFEST_FILE).write_bytes(self.manifest)
+
+
+def pack(draft: Manifest, network: Network, profiles: Profiles) -> Packed:
+    """Turn a model into bytes; fills in the manifest's bundle_id and weights_sha256."""
+    tensors: dict[str, NDArray[np.generic]] = {
+        f"network.{name}": np.ascontiguousarray(tensor.detach().cpu().numpy())
+        for name, tensor in network.state_dict().items()
+    }
+    for name in ("mean", "scale", "head", "precision", "threshold"):
+        tensors[f"profiles.{name}"] = np.ascontiguousarray(getattr(profiles, name))
+    tensors["profiles.device_ids"] = np.frombuffer(msgspec.json.encode(profiles.device_ids), np.uint8)
+    weights = render_tensors(tensors)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    unnamed = msgspec.structs.replace(draft, bundle_id="", weights_sha256=sha256)
+    digest = hashlib.sha256(msgspec.json.encode(unnamed)).hexdigest()
+    manifest = msgspec.structs.replace(unnamed, bundle_id=f"{draft.fleet}-{digest[:12]}")
+    return Packed(
+        manifest.bundle_id, msgspec.json.format(msgspec.json.encode(manifest), indent=2), weights, sha256
+    )
+
+
+def parse_manifest(manifest: bytes) -> Manifest:
+    """Raises BundleInvalid."""
+    if len(manifest) > MANIFEST_LIMIT:
+        raise BundleInvalid(f"manifest of {len(manifest):,} bytes; at most {MANIFEST_LIMIT:,} are read")
+    try:
+        parsed = msgspec.json.decode(manifest, type=Manifest)
+    except (ValueError, RecursionError) as error:
+        raise BundleInvalid(f"manifest can't be read: {error}") from error
+    if parsed.format_version != FORMAT_VERSION:
+        raise BundleInvalid(f"bundle format {parsed.format_version}; this version reads {FORMAT_VERSION}")
+    if not 1 <= len(parsed.channels) <= CHANNELS_LIMIT or not 1 <= parsed.hidden <= HIDDEN_LIMIT:
+        raise BundleInvalid(f"{len(parsed.channels)} channels, {parsed.hidden} hidden units: out of bounds")
+    if parsed.cell != "lstm":
+        raise BundleInvalid(f"cell {parsed.cell!r} is unknown to this version")
+    return parsed
+
+
+def unpack(packed: Packed) -> Bundle:
+    """Verify bytes and build the model. Raises BundleInvalid."""
+    manifest = parse_manifest(packed.manifest)
+    if len(packed.weights) > WEIGHTS_LIMIT:
+        raise BundleInvalid(f"weights of {len(packed.weights):,} bytes; at most {WEIGHTS_LIMIT:,} are read")
+    if hashlib.sha256(packed.weights).hexdigest() != manifest.weights_sha256:
+        raise BundleInvalid(f"weights of {manifest.bundle_id} don't match the manifest's SHA-256")
+    try:
+        tensors = parse_tensors(packed.weights)
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise BundleInvalid(f"weights of {manifest.bundle_id} can't be read: {error}") from error
+    return Bundle(manifest, _network(manifest, tensors), _profiles(manifest, tensors))
+
+
+def _network(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Network:
+    network = Network(NetworkShape(len(manifest.channels), manifest.hidden, manifest.cell))
+    expected = network.state_dict()
+    loaded = {name: _checked(tensors, f"network.{name}", tuple(tensor.shape)) for name, tensor in expected.items()}
+    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in loaded.items()})
+    return network.eval()
+
+
+def _profiles(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Profiles:
+    channels, inputs = len(manifest.channels), manifest.hidden + len(manifest.channels) + 1
+    try:
+        names = msgspec.json.decode(tensors["profiles.device_ids"].tobytes(), type=tuple[str, ...])
+    except (KeyError, ValueError) as error:
+        raise BundleInvalid(f"{manifest.bundle_id}: device ids can't be read: {error}") from error
+    rows = len(names) + 1
+    mean, scale, head, precision, threshold = (
+        _checked(tensors, f"profiles.{name}", shape)
+        for name, shape in (
+            ("mean", (rows, channels)),
+            ("scale", (rows, channels)),
+            ("head", (rows, channels, inputs)),
+            ("precision", (rows, channels, channels)),
+            ("threshold", (rows,)),
+        )
+    )
+    if (scale <= 0).any() or (threshold <= 0).any():
+        raise BundleInvalid(f"{manifest.bundle_id}: a scale or threshold is not positive")
+    return Profiles(names, mean, scale, head, precision, threshold)
+
+
+def _checked(tensors: dict[str, NDArray[np.generic]], name: str, shape: tuple[int, ...]) -> Floats:
+    array = tensors.get(name)
+    if array is None or array.shape != shape or array.dtype != np.float32:
+        found = "absent" if array is None else f"{array.dtype} {array.shape}"
+        raise BundleInvalid(f"tensor {name} is {found}; expected float32 {shape}")
+    floats = np.asarray(array, np.float32)
+    if not np.isfinite(floats).all():
+        raise BundleInvalid(f"tensor {name} has values that aren't finite")
+    return floats

@@ -1,0 +1,61 @@
+"""Recurrent cells behind one state contract; `network` builds its trunk from them.
+
+A cell's state is one flat row of `state_size` floats a device, so that whoever stores it need not know the cell.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Cell(Protocol):
+    """What a trunk can be made of."""
+
+    state_size: int
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        """One reading: x (batch, channels), state (batch, state_size); returns the state after."""
+        ...
+
+    def run(self, xs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """A sequence: xs (batch, time, channels); returns hidden (batch, time, hidden) and the last state."""
+        ...
+
+    def hidden(self, state: Tensor) -> Tensor:
+        """The part of the state that a head may look at: (batch, hidden)."""
+        ...
+
+
+class LstmCell(nn.Module):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    f_t = sigma(W_f [h, x] + b_f)        what to keep of the cell state
+    i_t = sigma(W_i [h, x] + b_i)        what to write
+    C~_t = tanh(W_C [h, x] + b_C)        what could be written
+    C_t = f_t C_(t-1) + i_t C~_t
+    o_t = sigma(W_o [h, x] + b_o)        what to show
+    h_t = o_t tanh(C_t)
+
+    The state row is h followed by C. Weights are nn.LSTM's, gates in its order (i, f, C~, o).
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden
+        self.state_size = 2 * hidden
+        self.lstm = nn.LSTM(channels, hidden, batch_first=True)
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        h, c = state.split(self.hidden_size, dim=1)  # each (batch, hidden)
+        weights = (self.lstm.weight_ih_l0, self.lstm.weight_hh_l0, self.lstm.bias_ih_l0, self.lstm.bias_hh_l0)
+        h, c = torch.lstm_cell(x, (h, c), *weights)
+        return torch.cat((h, c), dim=1)  # (batch, 2 hidden)
+
+    def run(self, xs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h, c = state.split(self.hidden_size, dim=1)
+        hs, (h, c) = self.lstm(xs, (h[None].contiguous(), c[None].contiguous()))  # hs (batch, time, hidden)
+        return hs, torch.cat((h[0], c[0]), dim=1)
+
+    def hidden(self, state: Tensor) -> Tensor:
+        return state[:, : self.hidden_size]

@@ -1,0 +1,30 @@
+"""Every setting, in frozen groups; the only reader of the environment.
+
+`cli` loads it and hands each room its own group.
+"""
+
+from sensord.settings.groups import (
+    DaemonSettings,
+    FleetSettings,
+    HttpSettings,
+    KafkaSettings,
+    LogSettings,
+    Settings,
+    StoreSettings,
+    TrainerSettings,
+)
+from sensord.settings.sources import Loaded, load, load_with_origins
+
+__all__ = [
+    "DaemonSettings",
+    "FleetSettings",
+    "HttpSettings",
+    "KafkaSettings",
+    "Loaded",
+    "LogSettings",
+    "Settings",
+    "StoreSettings",
+    "TrainerSettings",
+    "load",
+    "load_with_origins",
+]
