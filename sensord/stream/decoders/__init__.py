@@ -1,0 +1,23 @@
+"""From bytes to columns. One decoder a fleet, built with its channels; used by `daemon` and `trainer`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sensord.readings import DeadLetter, Partition, Readings, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a partition's records held. Every reading in them is in one or the other, both by (offset, position)."""
+
+    readings: Readings
+    dead_letters: list[DeadLetter]
+
+
+class Decoder(Protocol):
+    """Turns one partition's records into readings. A pure function of each record: a replay gives the same."""
+
+    def decode(self, partition: Partition, records: Sequence[Record]) -> Decoded:
+        """Decode records of rising offset. Never raises for what a record holds."""
+        ...
