@@ -1,0 +1,271 @@
+"""What can be set: frozen groups, each with its defaults, units and checks. Each room gets its own group."""
+
+import re
+from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "SENSORD_"
+DELIMITER = "__"
+
+Seconds = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+FleetName = Annotated[str, Field(pattern=r"^[a-z0-9]([_-]?[a-z0-9])*$", max_length=63)]
+
+
+class Group(BaseModel):
+    """Settings that one room gets whole."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
+
+
+class KafkaSettings(Group):
+    """How to reach Kafka; what reliability fixes is no setting."""
+
+    bootstrap_servers: str = "localhost:9092"
+    """Brokers to ask first: host:port, separated by commas."""
+    group_id: Name = "sensord"
+    """Consumer group; processes that share it share the partitions."""
+    client_id: Name = "sensord"
+    """How the broker's logs and quotas call this client."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Encryption and authentication of the connection."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to authenticate under SASL_*."""
+    sasl_username: str | None = None
+    """User under SASL_*."""
+    sasl_password: SecretStr | None = None
+    """Password under SASL_*; best given as the file `kafka__sasl_password` in a secrets directory."""
+    ssl_cafile: FilePath | None = None
+    """Authorities that may sign the broker's certificate, PEM; the system's when absent."""
+    ssl_certfile: FilePath | None = None
+    """This client's certificate, PEM."""
+    ssl_keyfile: FilePath | None = None
+    """This client's private key, PEM."""
+    max_poll_records: int = Field(5_000, ge=1, le=100_000)
+    """Most records that one poll returns."""
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_addresses(cls, servers: str) -> str:
+        for server in servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+                raise ValueError("give host:port, several separated by commas")
+        return servers
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        sasl = {name: getattr(self, name) for name in ("sasl_mechanism", "sasl_username", "sasl_password")}
+        wanted = self.security_protocol.startswith("SASL_")
+        odd = [name for name, value in sasl.items() if (value is not None) != wanted]
+        if odd and wanted:
+            raise ValueError(f"security_protocol {self.security_protocol} also needs {', '.join(odd)}")
+        if odd:
+            raise ValueError(f"{', '.join(odd)} needs security_protocol SASL_SSL or SASL_PLAINTEXT")
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ValueError("ssl_certfile and ssl_keyfile go together")
+        if self.ssl_cafile is not None and not self.security_protocol.endswith("SSL"):
+            raise ValueError("ssl_cafile needs security_protocol SSL or SASL_SSL")
+        return self
+
+
+class StoreSettings(Group):
+    """Where alerts, progress and bundles are kept."""
+
+    url: SecretStr = SecretStr("sqlite:///sensord.db")
+    """Database: sqlite:///FILE or postgresql://USER@HOST:PORT/NAME; never shown, since it may hold a password."""
+    password: SecretStr | None = None
+    """Password of the database's user; best given as the file `store__password` in a secrets directory."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_database(cls, url: SecretStr) -> SecretStr:
+        parts = _split(url)
+        if parts.scheme == "sqlite":
+            return url
+        if parts.scheme not in ("postgresql", "postgresql+psycopg", "postgres") or not parts.path.strip("/"):
+            raise ValueError("give sqlite:///FILE or postgresql://USER@HOST:PORT/NAME")
+        if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
+            raise ValueError("percent-encode special characters of the password, or give it as store.password")
+        if "password" in parts.query:
+            raise ValueError("give the password as store.password, not as an option of the url")
+        return url
+
+    @model_validator(mode="after")
+    def _has_one_password(self) -> Self:
+        parts = _split(self.url)
+        if self.password is not None and (parts.password is not None or parts.username is None):
+            raise ValueError("password needs a url that names a user and no password")
+        return self
+
+    @property
+    def place(self) -> str:
+        """The url as people may see it: no password, no options."""
+        parts = _split(self.url)
+        return urlunsplit((parts.scheme, parts.netloc.replace(f":{parts.password}@", "@"), parts.path, "", ""))
+
+    @property
+    def full_url(self) -> str:
+        """The url with driver and password, for the engine alone."""
+        url = self.url.get_secret_value()
+        if self.password is not None:
+            url = url.replace("@", f":{quote(self.password.get_secret_value(), safe='')}@", 1)
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+
+
+class FleetSettings(Group):
+    """One fleet: devices of one kind."""
+
+    topics: tuple[Topic, ...] = Field(min_length=1)
+    """Topics that this fleet's readings come from; no other fleet may read them."""
+    channels: tuple[Name, ...] | None = Field(None, min_length=1)
+    """Channels in order; the current bundle's when absent."""
+    units: dict[str, str] = Field(default_factory=dict)
+    """Unit of each channel, as people write it: {temperature = "°C"}."""
+    alarm_budget: float = Field(0.05, gt=0, le=100)
+    """False alarms that a healthy device may cause, per device and day."""
+    max_gap_s: Seconds = 300.0
+    """Silence after which a device's recurrent state starts afresh, seconds of event time."""
+    max_future_s: Seconds = 300.0
+    """How far a time stamp may lie ahead of the clock before the reading is refused, seconds."""
+    decoder: Literal["json"] = "json"
+    """Format of a record's value."""
+    max_devices: int = Field(20_000, ge=1)
+    """Most devices kept per partition; beyond it the least recently seen is forgotten."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        for name, values in (("topics", self.topics), ("channels", self.channels or ())):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"{name} names {', '.join(twice)} twice")
+        strange = sorted(set(self.units) - set(self.channels)) if self.channels is not None else []
+        if strange:
+            raise ValueError(f"units names {', '.join(strange)}, which channels does not")
+        return self
+
+
+class DaemonSettings(Group):
+    """How often the daemon does what."""
+
+    commit_interval_s: Seconds = 1.0
+    """Between two commits of alerts and offsets, seconds; an alert is visible this much later at most."""
+    snapshot_interval_s: Seconds = 30.0
+    """Between two snapshots of device state, seconds; a restart replays this much at most."""
+    poll_timeout_s: Seconds = Field(0.3, le=10)
+    """Longest wait of one poll, seconds; a signal is seen this much later at most."""
+    start_timeout_s: Seconds = 60.0
+    """How long Kafka and the database may stay away at start, seconds; then exit 69."""
+    watchdog_s: float = Field(60.0, ge=5)
+    """Main loop without a tick before the process ends itself with 70, seconds."""
+    drain_timeout_s: Seconds = 15.0
+    """How long SIGTERM may take to finish the batch and commit, seconds."""
+    model_check_interval_s: Seconds = 30.0
+    """Between two looks into the registry for a newer current bundle, seconds."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.snapshot_interval_s < self.commit_interval_s:
+            raise ValueError("snapshot_interval_s must be at least commit_interval_s")
+        if self.watchdog_s <= 2 * self.poll_timeout_s:
+            raise ValueError("watchdog_s must be more than twice poll_timeout_s")
+        return self
+
+
+class LogSettings(Group):
+    """What goes to stderr, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+    format: Literal["auto", "json", "text"] = "auto"
+    """Format of a line; auto: text on a terminal, JSON elsewhere."""
+
+
+class HttpSettings(Group):
+    """Health and metrics over HTTP."""
+
+    enabled: bool = True
+    """Whether to serve /livez, /readyz and /metrics."""
+    bind: Name = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 in a container."""
+    port: int = Field(8099, ge=0, le=65_535)
+    """Port to listen on; 0 takes a free one."""
+
+
+class TrainerSettings(Group):
+    """What the trainer fits."""
+
+    cell: Literal["lstm", "gru", "rnn", "transformer"] = "lstm"
+    """Recurrent cell of the trunk."""
+    hidden: int = Field(32, ge=1, le=1_024)
+    """Width of the recurrent state."""
+    steps: int = Field(600, ge=1)
+    """Optimiser steps of the trunk."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random; the same input and seed give the same bundle."""
+
+
+class Settings(BaseSettings):
+    """All groups. `load` builds it."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
+    )
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    fleets: dict[FleetName, FleetSettings] = Field(default_factory=dict)
+    daemon: DaemonSettings = Field(default_factory=DaemonSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    trainer: TrainerSettings = Field(default_factory=TrainerSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` merged: it remembers where each setting came from."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _has_one_fleet_a_topic(self) -> Self:
+        owner: dict[str, str] = {}
+        for fleet, settings in self.fleets.items():
+            for topic in settings.topics:
+                if owner.setdefault(topic, fleet) != fleet:
+                    raise ValueError(
+                        f"fleets {owner[topic]} and {fleet} both read topic {topic}: a topic has one fleet"
+                    )
+        return self
+
+    def secrets(self) -> frozenset[str]:
+        """Every password in every spelling, for whoever has to keep them out of sight."""
+        held = [secret.get_secret_value() for secret in (self.kafka.sasl_password, self.store.password) if secret]
+        held.append(_split(self.store.url).password or "")
+        return frozenset(form for text in held if text for form in (text, quote(text, safe=""), unquote(text)))
+
+
+def _split(url: SecretStr) -> SplitResult:
+    """The url's parts. Raises ValueError without a word of the url: it may hold a password."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        _ = parts.port
+    except ValueError:
+        raise ValueError("not a url: check host and port, and percent-encode the password") from None
+    return parts
