@@ -98,19 +98,19 @@ class Effects:
                 self.bearing_heat_c[here] += 12.0 * wear
             case FaultKind.BLOCKAGE:
                 closed = strength * ramp(length, 0.4)
-                self.flow_gain[here] *= 1 - 0.22 * closed
-                self.pressure_bar[here] += 0.45 * closed
-                self.current_gain[here] *= 1 + 0.09 * closed
+                self.flow_gain[here] *= 1 - 0.3 * closed
+                self.pressure_bar[here] += 0.8 * closed
+                self.current_gain[here] *= 1 + 0.12 * closed
             case FaultKind.CAVITATION:
                 self.vibration_mm_s[here] += strength * bursts(random, length)
                 self.pressure_bar[here] += strength * 0.22 * random.standard_normal(length)
                 self.flow_gain[here] *= 1 - 0.04 * strength
             case FaultKind.LEAK:
                 lost = strength * ramp(length, 0.2)
-                self.flow_gain[here] *= 1 + 0.10 * lost
-                self.pressure_bar[here] -= 0.55 * lost
+                self.flow_gain[here] *= 1 - 0.18 * lost  # before the flow meter: both fall, demand moves them apart
+                self.pressure_bar[here] -= 0.8 * lost
             case FaultKind.OVERHEATING:
-                self.heat_gain[here] *= 1 + 0.45 * strength
+                self.heat_gain[here] *= 1 + 0.9 * strength
             case FaultKind.SENSOR_STUCK:
                 pass
 
@@ -155,17 +155,30 @@ def plant(
         begin = healthy + (number // machines) * span
         machine, kind = int(order[number]), kinds[number % len(kinds)]
         length = int(random.integers(SHORTEST, min(LONGEST, span - 2 * MARGIN) + 1))
-        start = _place(random, modes[:, machine], begin + MARGIN, begin + span - MARGIN - length, length)
+        starts = np.arange(begin + MARGIN, begin + span - MARGIN - length + 1)
+        start = _place(random, modes[:, machine], kind, starts, length)
         channels = CHANNELS_OF.get(kind) or (str(random.choice(STICKING)),)
         strength = severity * random.uniform(0.85, 1.2)
         planted.append(Planted(machine, kind, start, start + length, channels, strength))
     return planted
 
 
-def _place(random: np.random.Generator, modes: NDArray[np.int64], first: int, last: int, length: int) -> int:
-    """A start row in [first, last] from which the pump runs for most of the fault, else where it runs most."""
-    running = np.concatenate([[0], np.cumsum(modes != Mode.OFF)])
-    starts = np.arange(first, last + 1)
+def _place(
+    random: np.random.Generator, modes: NDArray[np.int64], kind: FaultKind, starts: NDArray[np.int64], length: int
+) -> int:
+    """A start row from which the pump runs for most of the fault, else where it runs most.
+
+    modes: (readings,). A stuck sensor shows when the pump changes mode: it must, in the first half of the fault.
+    """
+    running = _running_sum(modes != Mode.OFF)
+    changed = _running_sum(np.diff(modes, prepend=modes[0]) != 0)
     share = (running[starts + length] - running[starts]) / length
-    good = starts[(share >= RUNNING_ENOUGH) & (modes[starts] != Mode.OFF)]
-    return int(random.choice(good)) if len(good) else int(starts[np.argmax(share)])
+    good = (share >= RUNNING_ENOUGH) & (modes[starts] != Mode.OFF)
+    if kind is FaultKind.SENSOR_STUCK:
+        good &= changed[starts + length // 2] > changed[starts]
+    return int(random.choice(starts[good])) if good.any() else int(starts[np.argmax(share)])
+
+
+def _running_sum(facts: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many facts hold before each row: (rows + 1,)."""
+    return np.concatenate([[0], np.cumsum(facts)])

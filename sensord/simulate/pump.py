@@ -29,9 +29,9 @@ class Channel:
 CHANNELS = (
     Channel("temperature", "°C", 2, 0.15),
     Channel("vibration", "mm/s", 3, 0.05),
-    Channel("current", "A", 2, 0.12),
-    Channel("pressure", "bar", 3, 0.03),
-    Channel("flow", "m³/h", 2, 0.5),
+    Channel("current", "A", 2, 0.2),
+    Channel("pressure", "bar", 3, 0.05),
+    Channel("flow", "m³/h", 2, 0.8),
     Channel("speed", "rpm", 1, 4.0),
     Channel("bearing_temperature", "°C", 2, 0.12),
     Channel("voltage", "V", 1, 0.6),
@@ -89,9 +89,9 @@ class Machines:
 def run(machines: Machines, site: Site, effects: Effects) -> NDArray[np.float64]:
     """What the sensors report: (readings, machines, channels), not rounded."""
     target = np.choose(machines.modes, [SPEED_OF[mode] for mode in Mode]) * machines.trim
-    speed = lag(target, 4.0)  # soft start, of nominal
+    speed = lag(lag(target, 6.0), 6.0)  # soft start along an S curve, of nominal
     on = np.minimum(1.0, speed / 0.2)  # 0 at rest; what a fault does fades with the speed
-    demand = 1.0 + 0.05 * drift(machines.wander, 150.0)
+    demand = 1.0 + 0.02 * drift(machines.wander, 150.0)
 
     through = speed * demand  # of nominal, what leaves the pump
     tank = lag(through, 250.0)
