@@ -1,0 +1,191 @@
+"""The way to a Kafka cluster: how each client connects, and which topics there are. Used by this room's other doors."""
+
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from sensord.errors import SensordError, Unreachable
+from sensord.settings import KafkaSettings
+
+DEFAULT_START_TIMEOUT_S = 60.0
+REQUEST_TIMEOUT_MS = 9_000
+RETRY_S = 0.25
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as the cluster knows it; id is "" where the broker has none."""
+
+    name: str
+    id: str
+    partitions: int
+
+
+class Cluster:
+    """A connection for questions about topics; a context manager.
+
+    Raises Unreachable when no broker answers within timeout_s; blocks until then.
+    """
+
+    def __init__(self, settings: KafkaSettings, timeout_s: float = DEFAULT_START_TIMEOUT_S) -> None:
+        self._servers = settings.bootstrap_servers
+        self._admin = connected(settings, timeout_s, lambda config: KafkaAdminClient(**config))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def topic(self, name: str) -> Topic | None:
+        """A topic as it is now, None where it doesn't exist. Raises Unreachable."""
+        return self._topics([name]).get(name)
+
+    def wait_for(self, names: Iterable[str], timeout_s: float) -> dict[str, Topic]:
+        """The topics, once all exist. Raises Unreachable, which names the missing ones."""
+        wanted = sorted(set(names))
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = self._topics(wanted)
+            missing = [name for name in wanted if name not in found]
+            if not missing:
+                return found
+            if time.monotonic() >= deadline:
+                topics = "topic" if len(missing) == 1 else "topics"
+                raise Unreachable(f"Kafka at {self._servers} has no {topics} {', '.join(missing)}; create it first")
+            time.sleep(RETRY_S)
+
+    def create(self, name: str, partitions: int) -> bool:
+        """Create a topic; False where it exists already. Raises Unreachable, SensordError when refused."""
+        topic = {name: {"num_partitions": partitions, "replication_factor": -1}}
+        try:
+            self._admin.create_topics(topic, wait_for_metadata=True)
+        except TopicAlreadyExistsError:
+            return False
+        except KafkaError as error:
+            raise SensordError(f"Kafka at {self._servers} did not create topic {name}: {error}") from error
+        return True
+
+    def delete(self, name: str) -> None:
+        """Delete a topic. Raises SensordError when refused."""
+        try:
+            self._admin.delete_topics([name])
+        except KafkaError as error:
+            raise SensordError(f"Kafka at {self._servers} did not delete topic {name}: {error}") from error
+
+    def close(self) -> None:
+        self._admin.close()
+
+    def _topics(self, names: list[str]) -> dict[str, Topic]:
+        try:
+            found = self._admin.describe_topics(names)
+        except KafkaError as error:
+            raise Unreachable(f"Kafka at {self._servers} did not answer: {error}") from error
+        return {
+            topic["name"]: Topic(topic["name"], _id(topic["topic_id"]), len(topic["partitions"]))
+            for topic in found
+            if topic["error_code"] == 0 and topic["partitions"]
+        }
+
+
+def connected(settings: KafkaSettings, timeout_s: float, build: Callable[[dict[str, Any]], T]) -> T:
+    """What build makes of the connection's configuration. Raises Unreachable, with address and cause.
+
+    A client's constructor waits for a broker, and for ever where a TLS peer accepts and goes silent: hence the thread.
+    """
+    done: list[T] = []
+    failed: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            done.append(build(client_config(settings) | {"bootstrap_timeout_ms": int(timeout_s * 1_000)}))
+        except (KafkaError, OSError) as error:
+            failed.append(error)
+
+    with _kafka_complaints() as complaints:
+        thread = threading.Thread(target=attempt, name="kafka-connect", daemon=True)
+        thread.start()
+        thread.join(timeout_s + 1)
+    if done:
+        return done[0]
+    cause = complaints[-1] if complaints else str(failed[0]) if failed else "a broker accepts but does not answer"
+    raise Unreachable(f"Kafka at {settings.bootstrap_servers}: {cause}") from (failed[0] if failed else None)
+
+
+def client_config(settings: KafkaSettings) -> dict[str, Any]:
+    """What consumers, producers and admin clients have in common. Never log it: it holds the password."""
+    config: dict[str, Any] = {
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
+        "client_id": settings.client_id,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+        "metadata_max_age_ms": 30_000,
+        "reconnect_backoff_max_ms": 5_000,
+        "socket_options": [
+            (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        ],
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        config["ssl_context"] = _ssl_context(settings)
+    if settings.sasl_password is not None:
+        config["sasl_mechanism"] = settings.sasl_mechanism
+        config["sasl_plain_username"] = settings.sasl_username
+        config["sasl_plain_password"] = settings.sasl_password.get_secret_value()
+    _silence_debug()
+    return config
+
+
+def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ssl_cafile)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.ssl_certfile is not None:
+        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+    return context
+
+
+def _silence_debug() -> None:
+    """kafka-python prints its configuration, password and all, at DEBUG."""
+    log = logging.getLogger("kafka")
+    log.setLevel(max(log.getEffectiveLevel(), logging.INFO))
+
+
+def _id(topic_id: UUID | None) -> str:
+    return str(topic_id) if topic_id else ""
+
+
+class _Complaints(logging.Handler):
+    """Collects what kafka-python says about failed connections; its exceptions keep it to themselves."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "failed: " in (said := record.getMessage()) and not said.startswith("Bootstrap failed"):
+            self._said.append(said.partition("failed: ")[2])
+
+
+@contextmanager
+def _kafka_complaints() -> Iterator[list[str]]:
+    said: list[str] = []
+    log, handler = logging.getLogger("kafka"), _Complaints(said)
+    log.addHandler(handler)
+    propagate, log.propagate = log.propagate, False
+    try:
+        yield said
+    finally:
+        log.propagate = propagate
+        log.removeHandler(handler)

@@ -1,0 +1,214 @@
+"""Records from Kafka, as a member of a consumer group. Built by `cli`, driven by `daemon` from one thread.
+
+kafka-python runs its IO, and with it the rebalance listener, on a thread of its own. The listener only pauses, seeks
+and notes; what the notes mean is worked out in `poll`, on the caller's thread.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
+
+from sensord.errors import OffsetsLost, SourceFailed, Unreachable
+from sensord.readings import Partition, Record
+from sensord.settings import KafkaSettings
+from sensord.stream.cluster import DEFAULT_START_TIMEOUT_S, Cluster, connected
+from sensord.stream.source import Batch, Bounds
+
+SESSION_TIMEOUT_S = 45.0
+CLOSE_TIMEOUT_MS = 3_000
+DEPARTED = (
+    ValueError,
+    KeyError,
+)  # raised for a partition that has left since the caller was told; the next poll says so
+
+
+class KafkaSource:
+    """A member of settings.group_id that reads topics. Implements Source.
+
+    session_timeout_s: how long the group waits for a member that went silent; the request time-out is a fifth of it
+    and the heartbeat's interval a little more than that, since a broker that hangs without closing its connection
+    costs 100 % CPU where heartbeats are more frequent than requests time out.
+
+    Raises Unreachable when no broker answers, or a topic is missing, for start_timeout_s.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        start_timeout_s: float = DEFAULT_START_TIMEOUT_S,
+        session_timeout_s: float = SESSION_TIMEOUT_S,
+    ) -> None:
+        self._servers = settings.bootstrap_servers
+        self._cluster = Cluster(settings, start_timeout_s)
+        try:
+            self._cluster.wait_for(topics, start_timeout_s)
+            self._consumer = connected(
+                settings,
+                start_timeout_s,
+                lambda config: KafkaConsumer(**config | _group_config(settings, session_timeout_s)),
+            )
+        except Unreachable:
+            self._cluster.close()
+            raise
+        self._notes = _Notes(self._consumer)
+        self._consumer.subscribe(topics=list(topics), listener=self._notes)
+        self._told: set[Partition] = set()  # what the caller knows to be assigned
+        self._started: set[Partition] = set()
+        self._paused = False
+        self._failed = False
+        self._closed = False
+
+    def poll(self, timeout_s: float) -> Batch:
+        if self._failed or self._closed:
+            raise SourceFailed("poll after failure or close")
+        try:
+            polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000))
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            self._failed = True
+            raise OffsetsLost(f"the log no longer holds the position: {error}; see --accept-gap") from error
+        except Exception as error:  # whatever it was, the client loops for ever when polled again
+            self._failed = True
+            raise SourceFailed(f"Kafka at {self._servers}: poll raised {type(error).__name__}: {error}") from error
+        departed, arrived = self._changes()
+        records = {_partition(tp): _records(found) for tp, found in polled.items()}
+        return Batch(departed, arrived, {p: found for p, found in records.items() if p in self._started})
+
+    def start(self, partition: Partition, offset: int) -> None:
+        tp = _topic_partition(partition)
+        with suppress(*DEPARTED):
+            self._consumer.seek(tp, offset)
+            if not self._paused:
+                self._consumer.resume(tp)
+            self._started.add(partition)
+
+    def bounds(self, partition: Partition) -> Bounds:
+        tp = _topic_partition(partition)
+        try:
+            return Bounds(self._consumer.beginning_offsets([tp])[tp], self._consumer.end_offsets([tp])[tp])
+        except KafkaError as error:
+            raise Unreachable(f"Kafka at {self._servers} did not tell the offsets of {partition}: {error}") from error
+
+    def topic_id(self, topic: str) -> str:
+        found = self._cluster.topic(topic)
+        if found is None:
+            raise Unreachable(f"Kafka at {self._servers} has no topic {topic}")
+        return found.id
+
+    def position(self, partition: Partition) -> int | None:
+        if partition not in self._started:
+            return None
+        try:
+            position: int | None = self._consumer.position(_topic_partition(partition), timeout_ms=0)
+        except (KafkaError, *DEPARTED):
+            return None  # it has left, or poll is about to say what is wrong
+        return position
+
+    def pause(self) -> None:
+        self._paused = True
+        self._apply(self._consumer.pause)
+
+    def resume(self) -> None:
+        self._paused = False
+        self._apply(self._consumer.resume)
+
+    def hint(self, offsets: Mapping[Partition, int]) -> None:
+        held = {_topic_partition(p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
+        if held:
+            self._consumer.commit_async(held)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(KafkaError):  # a member that can't say goodbye is expired by the group
+            self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+        self._cluster.close()
+
+    def _changes(self) -> tuple[list[Partition], list[Partition]]:
+        """Departed and arrived since the caller was last told; a partition that came back is in both."""
+        revoked, assigned = self._notes.take()
+        departed = self._told & revoked
+        self._started -= departed
+        arrived = assigned - (self._told - departed)
+        self._told = set(assigned)
+        return sorted(departed), sorted(arrived)
+
+    def _apply(self, action: Callable[[TopicPartition], None]) -> None:
+        for partition in self._started:
+            with suppress(*DEPARTED):
+                action(_topic_partition(partition))
+
+
+class _Notes(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python publishes no types
+    """What the group did, noted on the IO thread. Nothing here may block or raise."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+        self._lock = threading.Lock()
+        self._revoked: set[Partition] = set()
+        self._assigned: set[Partition] = set()
+
+    def take(self) -> tuple[set[Partition], set[Partition]]:
+        """What was revoked since the last call, and what is assigned now."""
+        with self._lock:
+            revoked, self._revoked = self._revoked, set()
+            return revoked, set(self._assigned)
+
+    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        partitions = {_partition(tp) for tp in revoked}
+        with self._lock:
+            self._revoked |= partitions
+            self._assigned -= partitions
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Until `start` says where to begin, an assigned partition is paused; 0 only keeps the client from asking."""
+        for tp in assigned:
+            self._consumer.pause(tp)
+            self._consumer.seek(tp, 0)
+        with self._lock:
+            self._revoked |= self._assigned
+            self._assigned = {_partition(tp) for tp in assigned}
+
+    def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
+        self.on_partitions_revoked(lost)
+
+
+def _group_config(settings: KafkaSettings, session_timeout_s: float) -> dict[str, Any]:
+    session_ms = int(session_timeout_s * 1_000)
+    return {
+        "group_id": settings.group_id,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
+        "allow_auto_create_topics": False,
+        "partition_assignment_strategy": [StickyPartitionAssignor],
+        "request_timeout_ms": session_ms // 5,
+        "heartbeat_interval_ms": session_ms * 2 // 9,
+        "session_timeout_ms": session_ms,
+        "max_poll_interval_ms": 300_000,
+        "max_poll_records": settings.max_poll_records,
+        "max_partition_fetch_bytes": 4 << 20,
+        "fetch_max_bytes": 32 << 20,
+        "fetch_min_bytes": 64 << 10,
+        "fetch_max_wait_ms": 100,
+        "check_crcs": True,
+        "metrics_enabled": False,
+    }
+
+
+def _topic_partition(partition: Partition) -> TopicPartition:
+    return TopicPartition(partition.topic, partition.number)
+
+
+def _partition(tp: TopicPartition) -> Partition:
+    return Partition(tp.topic, tp.partition)
+
+
+def _records(found: Sequence[Any]) -> list[Record]:
+    return [Record(record.offset, record.timestamp, record.key, record.value) for record in found]
