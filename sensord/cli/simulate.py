@@ -3,6 +3,12 @@
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.progress import Progress
+
+from sensord.simulate.fleet import FleetPlan
+from sensord.simulate.fleet import simulate as run
+from sensord.simulate.writing import write_recording, write_truth
 
 
 @click.command("simulate")
@@ -32,13 +38,6 @@ def simulate(
     truth: Path | None,
 ) -> None:
     """Record a simulated fleet of pumps with faults and ground truth."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from sensord.simulate.fleet import FleetPlan
-    from sensord.simulate.fleet import simulate as run
-    from sensord.simulate.writing import write_recording, write_truth
-
     console = Console(stderr=True)
     try:
         plan = FleetPlan(devices, readings, healthy, period_s, faults, seed=seed)

@@ -64,7 +64,7 @@ def test_an_interrupted_recording_leaves_no_file(fleet: Simulation, tmp_path: Pa
 
 def test_the_command_writes_recording_and_truth(tmp_path: Path) -> None:
     out, truth = tmp_path / "pumps.jsonl.zst", tmp_path / "truth.json"
-    wanted = "--devices 2 --readings 700 --healthy 300 --faults 2 --seed 5".split()
+    wanted = ["--devices", "2", "--readings", "700", "--healthy", "300", "--faults", "2", "--seed", "5"]
     result = CliRunner().invoke(command, [*wanted, "--out", str(out), "--truth", str(truth)])
     assert result.exit_code == 0, result.output
     assert out.stat().st_size > 0
