@@ -207,6 +207,11 @@ def test_secrets_are_shown_nowhere() -> None:
     assert SECRET in loaded.settings.secrets()
 
 
+def test_the_file_of_a_database_is_shown_as_it_was_given() -> None:
+    for url in ("sqlite:///here.db", "sqlite:////var/lib/sensord/there.db"):
+        assert load(environ={"SENSORD_STORE__URL": url}).store.place == url
+
+
 @pytest.mark.parametrize(
     "url",
     [

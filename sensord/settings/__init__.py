@@ -13,9 +13,10 @@ from sensord.settings.groups import (
     StoreSettings,
     TrainerSettings,
 )
-from sensord.settings.sources import Loaded, load, load_with_origins
+from sensord.settings.sources import DEFAULT, Loaded, load, load_with_origins
 
 __all__ = [
+    "DEFAULT",
     "DaemonSettings",
     "FleetSettings",
     "HttpSettings",

@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -108,7 +108,7 @@ class StoreSettings(Group):
     def place(self) -> str:
         """The url as people may see it: no password, no options."""
         parts = _split(self.url)
-        return urlunsplit((parts.scheme, parts.netloc.replace(f":{parts.password}@", "@"), parts.path, "", ""))
+        return f"{parts.scheme}://{parts.netloc.replace(f':{parts.password}@', '@')}{parts.path}"
 
     @property
     def full_url(self) -> str:

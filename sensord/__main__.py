@@ -1,0 +1,5 @@
+"""`python -m sensord`."""
+
+from sensord.cli.main import main
+
+main()

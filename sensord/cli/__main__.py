@@ -1,0 +1,5 @@
+"""`python -m sensord.cli`."""
+
+from sensord.cli.main import main
+
+main()

@@ -1,0 +1,209 @@
+"""`sensord alerts`: what was found, why, and what people say about it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from sensord.cli.context import engine_of, settings_of
+from sensord.cli.options import OneOf, Time, by_option
+from sensord.cli.output import (
+    Column,
+    Format,
+    console,
+    figure,
+    format_option,
+    limit_option,
+    printable,
+    time_text,
+    write,
+    write_object,
+    write_table,
+)
+from sensord.clock import MICROSECONDS, SystemClock
+from sensord.detection.alerts import ChannelShare, Kind, Severity, Status
+from sensord.store.alerts import AlertEvent, AlertFilter, AlertRow, Feedback, acknowledge, history, list_alerts
+from sensord.store.alerts import feedback as record_feedback
+from sensord.store.alerts import show as find
+
+ID_SHOWN = 8  # characters
+EVIDENCE_CHANNELS = 3
+
+
+def _urgency(row: AlertRow) -> str:
+    if row.status is Status.CLOSED:
+        return ""
+    return "bold red" if row.severity is Severity.CRITICAL else "yellow"
+
+
+def _because(row: AlertRow) -> str:
+    return ", ".join(f"{share.channel} {share.share:.0%}" for share in row.top_channels[:2])
+
+
+def _answer(row: AlertRow) -> str:
+    return row.feedback.value if row.feedback else f"seen by {row.acknowledged_by}" if row.acknowledged_by else ""
+
+
+COLUMNS = (
+    Column[AlertRow]("id", lambda row: str(row.id)[:ID_SHOWN]),
+    Column[AlertRow]("opened (UTC)", lambda row: time_text(row.opened_at)),
+    Column[AlertRow]("closed (UTC)", lambda row: time_text(row.closed_at)),
+    Column[AlertRow]("severity", lambda row: row.severity.value, style=_urgency),
+    Column[AlertRow]("kind", lambda row: row.kind.value),
+    Column[AlertRow]("fleet", lambda row: row.fleet),
+    Column[AlertRow]("device", lambda row: row.device_id),
+    Column[AlertRow]("peak", lambda row: figure(row.score_peak), right=True),
+    Column[AlertRow]("limit", lambda row: figure(row.threshold), right=True),
+    Column[AlertRow]("readings", lambda row: str(row.readings), right=True),
+    Column[AlertRow]("because of", _because),
+    Column[AlertRow]("answer", _answer),
+)
+
+
+@click.group("alerts")
+def alerts() -> None:
+    """What was found, why, and what people say about it. ID may be the beginning of an alert's id."""
+
+
+@alerts.command("list")
+@click.option("--fleet", help="Of this fleet alone.")
+@click.option("--device", help="Of this device; * and ? stand for others.")
+@click.option("--since", type=Time(), help="Opened at or after: 2026-11-23T12:00:00Z, or an age such as 24h.")
+@click.option("--open", "open_only", is_flag=True, help="Only those that are still open.")
+@click.option("--severity", type=OneOf(tuple(Severity)), help="Of this severity alone.")
+@click.option("--kind", type=OneOf(tuple(Kind)), help="Of this kind alone.")
+@click.option("--run", help="Of this run alone: live, replay or shadow.")
+@limit_option()
+@format_option()
+@click.pass_context
+def list_(
+    ctx: click.Context,
+    fleet: str | None,
+    device: str | None,
+    since: datetime | None,
+    open_only: bool,
+    severity: Severity | None,
+    kind: Kind | None,
+    run: str | None,
+    limit: int,
+    form: Format,
+) -> None:
+    """List alerts, the last opened first; programs get all but the evidence."""
+    filters = AlertFilter(fleet, device, since, open_only, severity, kind, run)
+    with engine_of(settings_of(ctx).store) as engine:
+        rows = list_alerts(engine, filters, limit + 1)
+    write(rows, AlertRow, form, COLUMNS, omit={"evidence"}, limit=limit)
+
+
+@alerts.command("show")
+@click.argument("id_")
+@format_option(Format.TABLE, Format.JSON)
+@click.pass_context
+def show(ctx: click.Context, id_: str, form: Format) -> None:
+    """Show one alert: its figures, its channels, its history, the readings around its opening."""
+    with engine_of(settings_of(ctx).store) as engine:
+        alert = find(engine, id_)
+        events = history(engine, alert.id)
+    if form is Format.JSON:
+        write_object(asdict(alert) | {"events": events})
+    else:
+        _write_alert(alert, events)
+
+
+@alerts.command("ack")
+@click.argument("id_")
+@by_option
+@click.pass_context
+def ack(ctx: click.Context, id_: str, by: str) -> None:
+    """Say that you look at an alert."""
+    with engine_of(settings_of(ctx).store) as engine:
+        alert = acknowledge(engine, id_, by, SystemClock().now())
+    click.echo(f"{alert.id} acknowledged by {alert.acknowledged_by}")
+
+
+@alerts.command("feedback")
+@click.argument("id_")
+@click.argument("verdict", type=OneOf(tuple(Feedback)))
+@click.option("--comment", help="What it was.")
+@by_option
+@click.pass_context
+def feedback(ctx: click.Context, id_: str, verdict: Feedback, comment: str | None, by: str) -> None:
+    """Say whether an alert was real; the last word counts."""
+    with engine_of(settings_of(ctx).store) as engine:
+        alert = record_feedback(engine, id_, verdict, by, SystemClock().now(), comment)
+    click.echo(f"{alert.id}: {verdict.value}, says {alert.feedback_by}")
+
+
+# --- one alert for people --------------------------------------------------------------------------------------------
+
+
+def _write_alert(alert: AlertRow, events: Sequence[AlertEvent]) -> None:
+    out = console()
+    for name, text in _facts(alert):
+        if text:
+            out.print(f"{name:<13}", printable(text), markup=False, soft_wrap=True)
+    out.print()
+    write_table(alert.top_channels, CHANNEL_COLUMNS)
+    out.print()
+    write_table(events, EVENT_COLUMNS)
+    out.print()
+    evidence = alert.evidence
+    places = [
+        evidence.channels.index(share.channel) for share in alert.top_channels if share.channel in evidence.channels
+    ]
+    write_table(range(len(evidence.at)), _evidence_columns(alert, places[:EVIDENCE_CHANNELS]))
+
+
+def _facts(alert: AlertRow) -> list[tuple[str, str]]:
+    scores = f"first {figure(alert.score_first)}, peak {figure(alert.score_peak)}, last {figure(alert.score_last)}"
+    closed = f"{time_text(alert.closed_at)} ({alert.close_reason})" if alert.closed_at else ""
+    seen = f"{alert.acknowledged_by} at {time_text(alert.acknowledged_at)}" if alert.acknowledged_by else ""
+    comment = f": {alert.feedback_comment}" if alert.feedback_comment else ""
+    feedback = f"{alert.feedback}, says {alert.feedback_by} at {time_text(alert.feedback_at)}{comment}"
+    return [
+        ("alert", str(alert.id)),
+        ("what", f"{alert.severity} {alert.kind}, {alert.status}"),
+        ("device", f"{alert.device_id} of fleet {alert.fleet}"),
+        ("opened", f"{time_text(alert.opened_at)} UTC"),
+        ("closed", closed),
+        ("score", f"{scores}; limit {figure(alert.threshold)}"),
+        ("readings", str(alert.readings)),
+        ("bundle", alert.model_id),
+        ("records", f"{alert.topic}[{alert.partition}] {alert.first_offset} to {alert.last_offset}, {alert.run}"),
+        ("acknowledged", seen),
+        ("feedback", feedback if alert.feedback else ""),
+    ]
+
+
+CHANNEL_COLUMNS = (
+    Column[ChannelShare]("channel", lambda share: share.channel),
+    Column[ChannelShare]("share", lambda share: f"{share.share:.0%}", right=True),
+    Column[ChannelShare]("observed", lambda share: figure(share.observed), right=True),
+    Column[ChannelShare]("expected", lambda share: figure(share.expected), right=True),
+    Column[ChannelShare]("unit", lambda share: share.unit),
+)
+
+EVENT_COLUMNS = (
+    Column[AlertEvent]("at (UTC)", lambda event: time_text(event.at)),
+    Column[AlertEvent]("event", lambda event: event.event),
+    Column[AlertEvent]("severity", lambda event: event.severity.value),
+    Column[AlertEvent]("by", lambda event: event.by or "sensord"),
+    Column[AlertEvent]("comment", lambda event: event.comment or ""),
+)
+
+
+def _evidence_columns(alert: AlertRow, places: Sequence[int]) -> list[Column[int]]:
+    """Columns over row numbers of the evidence: its time, then each channel observed and expected."""
+    evidence = alert.evidence
+
+    def observed(place: int) -> Column[int]:
+        return Column(evidence.channels[place], lambda row: figure(evidence.observed[row][place]), right=True)
+
+    def expected(place: int) -> Column[int]:
+        return Column("expected", lambda row: figure(evidence.expected[row][place]), right=True)
+
+    at = Column[int](
+        "reading (UTC)", lambda row: time_text(datetime.fromtimestamp(evidence.at[row] / MICROSECONDS, UTC))
+    )
+    return [at, *(column(place) for place in places for column in (observed, expected))]
