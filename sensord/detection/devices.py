@@ -18,6 +18,7 @@ PAGE = 1_024  # devices a page
 MAGIC = b"SNSDPAGE"
 STATE_FORMAT = 1
 RING = 32  # last readings kept of each device
+SCORING = ("recurrent", "expected", "smoothed", "baseline", "peak", "warm", "alarmed")  # scorer.Memory's columns
 NEVER = np.iinfo(np.int64).min  # last_at of a device that was never seen
 
 
@@ -128,6 +129,15 @@ class Devices:
         """Mark slots as changed since the last snapshot."""
         self._dirty.update(np.unique(slots // PAGE).tolist())
 
+    def take_over(self, other: "Devices") -> None:
+        """Copy all that doesn't belong to a network from the same devices under another one."""
+        rows = slice(0, len(self.ids))
+        for field in self.fields:
+            if field.name not in SCORING:
+                self._column(field)[rows] = other._column(field)[rows]
+        self.alarmed[rows] = other.alarmed[rows]
+        self.touch(np.arange(len(self.ids)))
+
     def _slot(self, device_id: str) -> int:
         slot = self.slots.get(device_id)
         if slot is None:
@@ -151,9 +161,13 @@ class Devices:
 
     # --- pages -------------------------------------------------------------------------------------------------------
 
+    def dirty(self) -> list[int]:
+        """Numbers of the pages changed since `settle`."""
+        return sorted(self._dirty)
+
     def dirty_pages(self) -> dict[int, bytes]:
         """Pages changed since `settle`, as bytes."""
-        return {number: self._page(number) for number in sorted(self._dirty)}
+        return {number: self._page(number) for number in self.dirty()}
 
     def settle(self) -> None:
         """The dirty pages are stored."""

@@ -4,7 +4,7 @@
 of the readings in their order, so replaying them from a snapshot gives the same state and the same alerts, bit for bit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from uuid import UUID, uuid5
@@ -55,6 +55,21 @@ class Observation:
         late = np.full(rows, Outcome.LATE, np.uint8)
         return cls(late, unknown, unknown.copy(), np.zeros(rows, np.bool_), expected)
 
+    @classmethod
+    def join(cls, parts: "Sequence[Observation]") -> "Observation":
+        """One after another."""
+        return cls(*(np.concatenate(columns) for columns in zip(*(part._columns() for part in parts), strict=True)))
+
+    def rows(self, first: int, last: int) -> "Observation":
+        return Observation(*(column[first:last] for column in self._columns()))
+
+    def count(self, outcome: Outcome) -> int:
+        """How many readings came to this."""
+        return int((self.outcome == outcome).sum())
+
+    def _columns(self) -> tuple[NDArray[np.generic], ...]:
+        return (self.outcome, self.score, self.limit, self.alarmed, self.expected)
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -72,6 +87,7 @@ class Fleet:
     def __init__(self, bundle: Bundle, origin: Origin, max_gap_s: float, device: str = "cpu") -> None:
         self.bundle = bundle
         self.origin = origin
+        self._device = device
         self._max_gap = round(max_gap_s * MICROSECONDS)
         self._tuning = bundle.manifest.tuning
         self._scorer = Scorer(Stepper(bundle.network, device), bundle.profiles, self._tuning)
@@ -243,6 +259,33 @@ class Fleet:
         place = (origin.partition.number, int(d.first_offset[slot]), int(d.first_position[slot]))
         parts = (origin.fleet, origin.run, origin.partition.topic, origin.topic_id, *place, d.ids[slot], kind.value)
         return uuid5(ALERT_NAMESPACE, "/".join(map(str, parts)))
+
+    # --- another bundle ----------------------------------------------------------------------------------------------
+
+    def under(self, bundle: Bundle) -> "Fleet":
+        """These devices under another bundle of the same channels, warmed from each device's last readings.
+
+        Open episodes go on; the first reading after the swap is scored as if the bundle had been there all along.
+        """
+        new = Fleet(bundle, self.origin, self._max_gap / MICROSECONDS, self._device)
+        new._find(self.devices.ids)
+        new.devices.take_over(self.devices)
+        new._changes = self._changes
+        slots = np.arange(len(self.devices))
+        for wave in np.split(slots, range(WAVE, len(slots), WAVE)):
+            new._warm(wave)
+        return new
+
+    def _warm(self, slots: Integers) -> None:
+        """Score the ring's readings from a fresh state, raising nothing."""
+        d = self.devices
+        alarmed = d.alarmed[slots]
+        for back in range(RING, 0, -1):
+            known = d.seen[slots] >= back
+            place = (d.seen[slots] - back) % RING
+            if known.any():
+                self._score(slots[known], d.ring_observed[slots[known], place[known]])
+        d.alarmed[slots] = alarmed  # the new bundle's verdict begins with the next reading
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sensord.detection.scorer import Flags
 from sensord.model.network import INPUT_LIMIT, Network, NetworkShape
 from sensord.readings import Floats
 
@@ -90,10 +91,12 @@ class Normal:
     def total(cls, equations: "Sequence[Normal]") -> "Normal":
         return cls(np.sum([e.gram for e in equations], axis=0), np.sum([e.cross for e in equations], axis=0))
 
-    def solve(self, ridge: float) -> Floats:
-        """W of z[t+1] = W [h_t, z_t, 1]: (channels, inputs)."""
-        eye = np.eye(len(self.gram))
-        return np.linalg.solve(self.gram + ridge * eye, self.cross).T.astype(np.float32)
+    def solve(self, ridge: float, inputs: Flags) -> Floats:
+        """W of z[t+1] = W [h_t, z_t, 1]: (channels, inputs), 0 for the inputs that may not be used."""
+        head = np.zeros(self.cross.shape)
+        gram = self.gram[np.ix_(inputs, inputs)]
+        head[inputs] = np.linalg.solve(gram + ridge * np.eye(len(gram)), self.cross[inputs])
+        return np.ascontiguousarray(head.T, np.float32)
 
 
 @torch.inference_mode()

@@ -1,0 +1,95 @@
+"""`sensord run`: the daemon."""
+
+import os
+import socket
+import uuid
+from functools import partial
+
+import click
+import structlog
+import torch
+
+from sensord.cli.context import settings_of
+from sensord.clock import SystemClock
+from sensord.daemon.loop import FleetRules, Loop, Rules
+from sensord.daemon.models import Models
+from sensord.daemon.policy import Pace
+from sensord.daemon.signals import Stop
+from sensord.daemon.watchdog import Watchdog
+from sensord.errors import EXIT_FAILURE, SettingsInvalid
+from sensord.logs import configure
+from sensord.metrics import Metrics
+from sensord.settings import FleetSettings, Settings
+from sensord.store.database import check, connect_within, lock_for_daemon, open_engine
+from sensord.store.progress import Progress
+from sensord.store.registry import Registry
+from sensord.stream.decoders.json import JsonDecoder
+from sensord.stream.kafka import KafkaSource
+
+log = structlog.get_logger()
+
+
+@click.command("run")
+@click.option("--accept-gap", is_flag=True, help="Go on where readings are lost, and write a gaps row.")
+@click.pass_context
+def run(ctx: click.Context, accept_gap: bool) -> None:
+    """Watch the fleets: readings in from Kafka, alerts into the database.
+
+    TERM or INT drains and exits with 0; a second one ends at once. What stops the daemon for good has exit code 69
+    (Kafka or database unreachable at start), 78 (settings, schema, model or offsets need a person) or 70 (a bug, or a
+    main loop that hung).
+    """
+    settings = settings_of(ctx)
+    configure(settings)
+    if not settings.fleets:
+        raise SettingsInvalid('no fleet: add [fleets.NAME] with topics = ["TOPIC"] to the settings')
+    stop = Stop(settings.daemon.drain_timeout_s)
+    stop.listen()
+    torch.set_num_threads(1)  # a fixed number: scores must not depend on the machine's load
+    drained = watch(settings, accept_gap, stop)
+    if not drained:
+        ctx.exit(EXIT_FAILURE)
+
+
+def watch(settings: Settings, accept_gap: bool, stop: Stop) -> bool:
+    """Build the daemon and let it run until it is asked to stop; True if everything was committed."""
+    daemon, clock = settings.daemon, SystemClock()
+    with lock_for_daemon(settings.store.full_url):
+        engine = open_engine(settings.store.full_url)
+        try:
+            connect_within(engine, daemon.start_timeout_s)
+            check(engine)
+            models = Models(Registry(engine), _demanded_channels(settings))
+            for fleet in settings.fleets:
+                models.current(fleet)  # fail now, not at the first partition
+            topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]
+            watchdog = Watchdog(clock, daemon.watchdog_s)
+            source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s)
+            loop = Loop(source, Progress(engine), models, _rules(settings, accept_gap), clock, watchdog, Metrics())
+            watchdog.start()
+            log.info("running", topics=topics, store=settings.store.place)
+            try:
+                return loop.run(lambda: stop.requested)
+            finally:
+                watchdog.stop()
+                source.close()
+        finally:
+            engine.dispose()
+
+
+def _demanded_channels(settings: Settings) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(fleet.channels) for name, fleet in settings.fleets.items() if fleet.channels is not None}
+
+
+def _rules(settings: Settings, accept_gap: bool) -> Rules:
+    daemon = settings.daemon
+    fleets = {
+        topic: _fleet_rules(name, fleet) for name, fleet in settings.fleets.items() for topic in fleet.topics
+    }
+    owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    pace = Pace(daemon.commit_interval_s, daemon.snapshot_interval_s)
+    return Rules(fleets, owner, pace, daemon.poll_timeout_s, accept_gap)
+
+
+def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:
+    return FleetRules(name, fleet.max_gap_s, partial(JsonDecoder, max_future_s=fleet.max_future_s))

@@ -1,0 +1,276 @@
+"""The main loop: claim -> adopt -> replay -> live. Built and run by `cli`.
+
+Restart, failover, zombie and unknown commit are one code path: whatever happened, a partition is claimed, what the
+database says is believed, and the log is replayed from the snapshot. Nothing is flushed on the way out of a rebalance.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from sensord.clock import Clock
+from sensord.daemon.models import Models
+from sensord.daemon.policy import Backoff, Pace, Timer
+from sensord.daemon.shard import Shard
+from sensord.daemon.watchdog import Watchdog
+from sensord.detection.fleet import Fleet, Origin
+from sensord.errors import OffsetsLost, PartitionLost, StoreUnavailable, Unreachable
+from sensord.metrics import Metrics
+from sensord.model.bundle import Bundle
+from sensord.readings import Partition
+from sensord.store.progress import Checkpoint, Claim, Progress
+from sensord.stream.decoders import Decoder
+from sensord.stream.source import Batch, Bounds, Source
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRules:
+    """What the loop has to know of a fleet."""
+
+    name: str
+    max_gap_s: float
+    decoder: Callable[[tuple[str, ...]], Decoder]  # from the bundle's channels
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of the loop. fleets: by topic. owner: this process, as claims name it."""
+
+    fleets: Mapping[str, FleetRules]
+    owner: str
+    pace: Pace = field(default_factory=Pace)
+    poll_timeout_s: float = 0.3
+    accept_gap: bool = False
+    device: str = "cpu"
+
+
+class Loop:
+    """One daemon's work, a turn at a time; single-threaded."""
+
+    def __init__(
+        self,
+        source: Source,
+        progress: Progress,
+        models: Models,
+        rules: Rules,
+        clock: Clock,
+        watchdog: Watchdog,
+        metrics: Metrics,
+    ) -> None:
+        self._source, self._progress, self._models = source, progress, models
+        self._rules, self._clock, self._watchdog, self._metrics = rules, clock, watchdog, metrics
+        self.shards: dict[Partition, Shard] = {}
+        self._unclaimed: dict[Partition, Shard | None] = {}  # assigned, not adopted; with what we held of it
+        self._parked: dict[Partition, Shard] = {}  # departed; an eager rebalance gives most of them back
+        self._commit = Timer(rules.pace.commit_interval_s)
+        self._snapshot = Timer(rules.pace.snapshot_interval_s)
+        self._retry = Backoff(rules.pace.retry_first_s, rules.pace.retry_most_s)
+
+    @property
+    def ready(self) -> bool:
+        """Every assigned partition is adopted."""
+        return not self._unclaimed
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self, stop_requested: Callable[[], bool]) -> bool:
+        """Turn until asked to stop, then drain. True if everything was committed."""
+        while not stop_requested():
+            self.turn()
+        return self.drain()
+
+    def turn(self) -> None:
+        """Take what one poll brings, and commit and snapshot when due. Raises SourceFailed, OffsetsLost, ..."""
+        batch = self._source.poll(self._rules.poll_timeout_s)
+        self._follow_assignment(batch)
+        self._adopt_unclaimed()
+        for partition, records in batch.records.items():
+            if (shard := self.shards.get(partition)) is not None:
+                self._metrics.progressed(shard.name, shard.feed(records))
+        self._save_when_due()
+        self._watchdog.tick()
+
+    def drain(self) -> bool:
+        """Commit everything with its state and leave. What can't be committed, the next owner replays; then False."""
+        self._save(snapshot=True)
+        left = [str(partition) for partition, held in self._unclaimed.items() if held is not None]
+        log.info("drained", partitions=list(map(str, self.shards)), left_to_replay=left)
+        self._source.close()
+        return not left
+
+    # --- partitions come and go --------------------------------------------------------------------------------------
+
+    def _follow_assignment(self, batch: Batch) -> None:
+        for partition in batch.departed:
+            held = self.shards.pop(partition, None) or self._unclaimed.pop(partition, None)
+            self._unclaimed.pop(partition, None)
+            if held is not None:
+                self._parked[partition] = held
+        for partition in batch.arrived:
+            self._unclaimed[partition] = self._parked.pop(partition, None)
+        if batch.arrived or batch.departed:
+            if batch.arrived:
+                self._parked.clear()  # whatever didn't come back with this assignment is somebody else's
+            self._metrics.rebalanced()
+            log.info("assignment", arrived=list(map(str, batch.arrived)), departed=list(map(str, batch.departed)))
+
+    def _adopt_unclaimed(self) -> None:
+        if not self._unclaimed or not self._retry.due(self._clock.monotonic()):
+            return
+        try:
+            for partition, held in list(self._unclaimed.items()):
+                self.shards[partition] = self._claim(partition, held)
+                del self._unclaimed[partition]
+                self._source.start(partition, self.shards[partition].position)
+        except StoreUnavailable as error:
+            self._lose_store(error)
+        except (Unreachable, PartitionLost) as error:
+            wait_s = self._retry.fail(self._clock.monotonic())
+            log.warning("claim failed", cause=str(error), retry_in_s=wait_s)
+        else:
+            self._retry.succeed()
+            self._source.resume()
+
+    def _claim(self, partition: Partition, held: Shard | None) -> Shard:
+        rules = self._rules.fleets[partition.topic]
+        topic_id = self._source.topic_id(partition.topic)
+        claim = self._progress.claim(rules.name, partition, self._rules.owner, topic_id, self._clock.now())
+        if held is not None and held.still_ours(claim):
+            held.epoch = claim.epoch
+            log.info("kept", partition=str(partition), epoch=claim.epoch, position=held.position)
+            return held
+        claim = self._bridge_gaps(claim, topic_id)
+        return self._adopt(claim, rules)
+
+    def _adopt(self, claim: Claim, rules: FleetRules) -> Shard:
+        bundle = self._models.named(rules.name, claim.model_id) if claim.model_id else self._models.current(rules.name)
+        fleet = self._fleet(bundle, rules, claim)
+        fleet.load(claim.pages)
+        fleet.devices.settle()
+        beginning = self._source.bounds(claim.partition).beginning
+        live_from = beginning if claim.next_offset is None else claim.next_offset
+        position = live_from if claim.state_offset is None else claim.state_offset
+        decoder = rules.decoder(bundle.channels)
+        shard = Shard(rules.name, claim.partition, claim.epoch, claim.next_offset, position, live_from, fleet, decoder)
+        if claim.state_offset is None:  # write where a replay can start, before there is anything to replay
+            checkpoint = shard.checkpoint(snapshot=True)
+            self._progress.commit([checkpoint], self._clock.now())
+            shard.settle(checkpoint)
+        log.info(
+            "adopted",
+            fleet=rules.name,
+            partition=str(claim.partition),
+            epoch=claim.epoch,
+            state_offset=position,
+            next_offset=live_from,
+            devices=len(fleet.devices),
+            model=bundle.id,
+        )
+        return shard
+
+    def _fleet(self, bundle: Bundle, rules: FleetRules, claim: Claim) -> Fleet:
+        return Fleet(bundle, Origin(rules.name, claim.partition, claim.topic_id), rules.max_gap_s, self._rules.device)
+
+    def _bridge_gaps(self, claim: Claim, topic_id: str) -> Claim:
+        """Make sure that the log still holds all we need. Raises OffsetsLost unless a person has accepted the gap."""
+        if claim.next_offset is None:
+            return claim
+        loss = lost_offsets(claim, topic_id, self._source.bounds(claim.partition))
+        if loss is None:
+            return claim
+        if not self._rules.accept_gap:
+            raise OffsetsLost(f"{loss.reason}; to go on without what is lost, run once with --accept-gap")
+        log.warning("gap accepted", partition=str(claim.partition), reason=loss.reason, go_on_at=loss.go_on_at)
+        now = self._clock.now()
+        return self._progress.accept_gap(claim, claim.next_offset, loss.go_on_at, topic_id, loss.reason, now)
+
+    # --- commits and snapshots ---------------------------------------------------------------------------------------
+
+    def _save_when_due(self) -> None:
+        now = self._clock.monotonic()
+        if not self._commit.due(now):
+            return
+        snapshot = self._snapshot.due(now)
+        self._save(snapshot)
+        self._commit.reset(now)
+        if snapshot:
+            self._snapshot.reset(now)
+
+    def _save(self, snapshot: bool) -> None:
+        """Commit what there is; a fenced partition is forgotten and the rest goes through without it."""
+        try:
+            if snapshot:
+                self._swap_models()
+            while checkpoints := [s.checkpoint(snapshot) for s in self.shards.values() if s.worth_saving(snapshot)]:
+                try:
+                    self._commit_all(checkpoints)
+                    return
+                except PartitionLost as error:
+                    self._forget(error)
+        except StoreUnavailable as error:
+            self._lose_store(error)
+
+    def _commit_all(self, checkpoints: list[Checkpoint]) -> None:
+        committed = self._progress.commit(checkpoints, self._clock.now())
+        for checkpoint in checkpoints:
+            self.shards[checkpoint.partition].settle(checkpoint)
+        self._source.hint({checkpoint.partition: checkpoint.next_offset for checkpoint in checkpoints})
+        self._metrics.committed(checkpoints, committed.conflicts)
+
+    def _swap_models(self) -> None:
+        """Move to newly promoted bundles; only here, so that a replay from any snapshot uses that snapshot's bundle."""
+        for shard in self.shards.values():
+            if shard.replaying:
+                continue
+            newer = self._models.newer(shard.name, shard.fleet.bundle)
+            if newer is not None:
+                log.info("swapping", partition=str(shard.partition), old=shard.fleet.bundle.id, new=newer.id)
+                shard.fleet = shard.fleet.under(newer)
+        self._models.keep_only({shard.fleet.bundle.id for shard in self.shards.values()})
+
+    # --- trouble -----------------------------------------------------------------------------------------------------
+
+    def _forget(self, lost: PartitionLost) -> None:
+        """Somebody else has claimed these. If they stay assigned to us, claim them again, from the snapshot."""
+        for partition in lost.partitions:
+            self.shards.pop(partition, None)
+            self._unclaimed[partition] = None
+        self._retry.fail(self._clock.monotonic())
+        self._metrics.fenced(len(lost.partitions))
+        log.warning("fenced", partitions=list(map(str, lost.partitions)))
+
+    def _lose_store(self, error: StoreUnavailable) -> None:
+        """The database is away, and what it last did is unknown: read no more, and claim everything again."""
+        self._source.pause()
+        self._unclaimed.update(self.shards)
+        self.shards.clear()
+        wait_s = self._retry.fail(self._clock.monotonic())
+        self._metrics.store_failed()
+        log.error("database unavailable", cause=str(error), retry_in_s=wait_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Readings that the log no longer holds, in words, and the offset from which it does."""
+
+    reason: str
+    go_on_at: int
+
+
+def lost_offsets(claim: Claim, topic_id: str, bounds: Bounds) -> Loss | None:
+    """What is missing between the stored offsets and the log; None where nothing is."""
+    where, next_offset = claim.partition, claim.next_offset or 0
+    start = next_offset if claim.state_offset is None else claim.state_offset
+    log_range = f"the log holds {bounds.beginning} to {bounds.end}"
+    if claim.topic_id and topic_id and claim.topic_id != topic_id:
+        return Loss(f"{where}: the topic was recreated (id {claim.topic_id} is now {topic_id}); {log_range}", bounds.beginning)
+    if next_offset > bounds.end:
+        return Loss(f"{where}: committed up to {next_offset}, but {log_range}: it was truncated", bounds.end)
+    if next_offset < bounds.beginning:
+        return Loss(f"{where}: committed up to {next_offset}, but {log_range}: readings have expired", bounds.beginning)
+    if start < bounds.beginning:
+        return Loss(f"{where}: state belongs to {start}, but {log_range}: it can't be replayed", next_offset)
+    return None

@@ -1,0 +1,68 @@
+"""Bundles for the daemon: verified, kept while in use, and asked for anew at snapshots. Used by `loop`."""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from sensord.errors import BundleInvalid, ModelMissing
+from sensord.model.bundle import Bundle, Packed, unpack
+from sensord.store.registry import Registry, StoredBundle
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Models:
+    """The registry, seen from the loop. channels: what a fleet's settings demand, in order; absent: whatever comes."""
+
+    registry: Registry
+    channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _loaded: dict[str, Bundle] = field(default_factory=dict)
+    _refused: set[str] = field(default_factory=set)
+
+    def current(self, fleet: str) -> Bundle:
+        """The fleet's current bundle. Raises ModelMissing, BundleInvalid, StoreUnavailable."""
+        stored = self.registry.current(fleet)
+        if stored is None:
+            raise ModelMissing(
+                f"fleet {fleet!r} has no current bundle; publish one with: sensord train --fleet {fleet} --promote FILE..."
+            )
+        return self._load(fleet, stored)
+
+    def named(self, fleet: str, bundle_id: str) -> Bundle:
+        """A bundle by id. Raises ModelMissing, BundleInvalid, StoreUnavailable."""
+        return self._loaded.get(bundle_id) or self._load(fleet, self.registry.get(fleet, bundle_id))
+
+    def newer(self, fleet: str, current: Bundle) -> Bundle | None:
+        """The bundle to swap to, if another one was promoted that fits; one that doesn't is refused once, loudly."""
+        wanted = self.registry.current_id(fleet)
+        if wanted is None or wanted == current.id or wanted in self._refused:
+            return None
+        try:
+            bundle = self.named(fleet, wanted)
+            if bundle.manifest.channels != current.manifest.channels:
+                raise BundleInvalid(f"bundle {wanted} has other channels or units than {current.id}")
+        except BundleInvalid as error:
+            self._refused.add(wanted)
+            log.error("bundle refused, the old one stays", fleet=fleet, model=wanted, kept=current.id, cause=str(error))
+            return None
+        return bundle
+
+    def keep_only(self, in_use: set[str]) -> None:
+        """Forget loaded bundles that nobody scores with."""
+        self._loaded = {name: bundle for name, bundle in self._loaded.items() if name in in_use}
+
+    def _load(self, fleet: str, stored: StoredBundle) -> Bundle:
+        known = self._loaded.get(stored.bundle_id)
+        if known is not None:
+            return known
+        bundle = unpack(Packed(stored.bundle_id, stored.manifest, stored.weights, stored.sha256))
+        wanted = self.channels.get(fleet)
+        if wanted is not None and bundle.channels != wanted:
+            raise BundleInvalid(
+                f"bundle {bundle.id} has channels {', '.join(bundle.channels)}; the settings of fleet {fleet!r} "
+                f"demand {', '.join(wanted)}"
+            )
+        self._loaded[bundle.id] = bundle
+        log.info("bundle loaded", fleet=fleet, model=bundle.id, devices=bundle.manifest.history.devices)
+        return bundle

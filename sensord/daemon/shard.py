@@ -1,0 +1,109 @@
+"""One owned partition: its place in the log, its devices' state, and what it found since the last commit.
+
+`loop` adopts, feeds and commits it. All offsets are those of the next record.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sensord.detection.devices import PAGE
+from sensord.detection.fleet import Fleet, Observation
+from sensord.readings import DeadLetter, Integers, Partition, Record
+from sensord.store.devices import DeviceSeen
+from sensord.store.progress import Checkpoint, Claim, Snapshot
+from sensord.stream.decoders import Decoded, Decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """What one batch of a partition came to; replayed: readings below the live offset, which raise no alerts."""
+
+    observation: Observation
+    dead_letters: Sequence[DeadLetter]
+    replayed: int
+
+
+@dataclass(slots=True)
+class Shard:
+    """Exclusive owner of one partition, as long as its epoch holds.
+
+    committed: what the database has as next_offset. position: what has been observed up to. live_from: alerts below
+    are final already; readings there are replayed silently.
+    """
+
+    name: str
+    partition: Partition
+    epoch: int
+    committed: int | None
+    position: int
+    live_from: int
+    fleet: Fleet
+    decoder: Decoder
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+
+    @property
+    def replaying(self) -> bool:
+        return self.position < self.live_from
+
+    def feed(self, records: Sequence[Record]) -> Progressed:
+        """Observe records that follow on from the position."""
+        decoded = self.decoder.decode(self.partition, records)
+        if self.replaying:
+            past, decoded = decoded.readings.before(self.live_from), self._live_part(decoded)
+            self.fleet.observe(past)
+            self.fleet.settle()
+            replayed = len(past)
+        else:
+            replayed = 0
+        observation = self.fleet.observe(decoded.readings)
+        self.dead_letters.extend(decoded.dead_letters)
+        self.position = records[-1].offset + 1
+        return Progressed(observation, decoded.dead_letters, replayed)
+
+    def _live_part(self, decoded: Decoded) -> Decoded:
+        letters = [letter for letter in decoded.dead_letters if letter.offset >= self.live_from]
+        return Decoded(decoded.readings.since(self.live_from), letters)
+
+    def still_ours(self, claim: Claim) -> bool:
+        """Nobody wrote between our claim and this new one, so what is in memory is as good as a replay."""
+        return claim.epoch == self.epoch + 1 and claim.next_offset == self.committed
+
+    # --- checkpoints -------------------------------------------------------------------------------------------------
+
+    def worth_saving(self, snapshot: bool) -> bool:
+        """There is something to commit; what is still being replayed is committed already."""
+        moved = self.position != self.committed
+        return not self.replaying and (moved or (snapshot and bool(self.fleet.devices.dirty())))
+
+    def checkpoint(self, snapshot: bool) -> Checkpoint:
+        """All that there is to commit; the same again until `settle`. Never while replaying."""
+        return Checkpoint(
+            fleet=self.name,
+            partition=self.partition,
+            epoch=self.epoch,
+            previous_offset=self.committed,
+            next_offset=self.position,
+            alerts=self.fleet.changes(),
+            dead_letters=tuple(self.dead_letters),
+            snapshot=Snapshot(self.fleet.bundle.id, self.fleet.pages()) if snapshot else None,
+            devices=self._devices_seen() if snapshot else (),
+        )
+
+    def settle(self, checkpoint: Checkpoint) -> None:
+        """The checkpoint is in the database."""
+        self.committed = self.live_from = checkpoint.next_offset
+        self.dead_letters.clear()
+        self.fleet.settle()
+        if checkpoint.snapshot is not None:
+            self.fleet.devices.settle()
+
+    def _devices_seen(self) -> tuple[DeviceSeen, ...]:
+        devices = self.fleet.devices
+        slots = np.concatenate([np.zeros(0, np.int64), *(self._slots(page) for page in devices.dirty())])
+        columns = zip(slots.tolist(), devices.first_at[slots].tolist(), devices.last_at[slots].tolist(), strict=True)
+        return tuple(DeviceSeen(devices.ids[slot], first, last) for slot, first, last in columns)
+
+    def _slots(self, page: int) -> Integers:
+        return np.arange(page * PAGE, min((page + 1) * PAGE, len(self.fleet.devices)))

@@ -1,0 +1,38 @@
+"""Signals, turned into facts that the loop looks at between batches. Used by `cli`."""
+
+import faulthandler
+import os
+import signal
+import threading
+from types import FrameType
+
+from sensord.errors import EXIT_FAILURE
+
+
+class Stop:
+    """TERM or INT asks for a drain; the second one ends the process at once. USR1 writes all stacks to stderr.
+
+    A drain that takes longer than drain_timeout_s (a database that hangs, say) is cut short.
+    """
+
+    def __init__(self, drain_timeout_s: float) -> None:
+        self.requested = False
+        self._deadline = threading.Timer(drain_timeout_s, _end)
+        self._deadline.daemon = True
+
+    def listen(self) -> None:
+        """Install the handlers; main thread only."""
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+        faulthandler.register(signal.SIGUSR1)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            _end()
+        self.requested = True
+        self._deadline.start()
+
+
+def _end() -> None:
+    """Leave at once. Nothing is lost: whoever comes next replays from the last commit."""
+    os._exit(EXIT_FAILURE)

@@ -1,0 +1,47 @@
+"""Ends the process when the loop hangs; a hung Kafka client can't be interrupted in any other way."""
+
+import faulthandler
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+from sensord.clock import Clock
+from sensord.errors import EXIT_SOFTWARE
+
+
+def die() -> None:
+    """Write all stacks and end at once; the next process replays from the last commit."""
+    print("sensord: the main loop hangs; ending the process", file=sys.stderr, flush=True)
+    faulthandler.dump_traceback(all_threads=True)
+    os._exit(EXIT_SOFTWARE)
+
+
+class Watchdog:
+    """Calls `die` when nobody has ticked for limit_s seconds. A thread of its own looks once a second."""
+
+    def __init__(self, clock: Clock, limit_s: float, die: Callable[[], None] = die) -> None:
+        self._clock = clock
+        self._limit_s = limit_s
+        self._die = die
+        self._ticked_at = clock.monotonic()
+        self._stopped = threading.Event()
+
+    def tick(self) -> None:
+        """The loop is alive."""
+        self._ticked_at = self._clock.monotonic()
+
+    def start(self) -> None:
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(1.0):
+            self.look()
+
+    def look(self) -> None:
+        """Judge once."""
+        if self._clock.monotonic() - self._ticked_at > self._limit_s:
+            self._die()

@@ -1,0 +1,88 @@
+"""The trainer's job: history in, bundle out. Built by `cli`; the same history and options give the same bytes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from sensord.detection.baselines import Expectation
+from sensord.model.bundle import FORMAT_VERSION, Bundle, Channel, HistoryRange, Manifest, Packed, Tuning, pack, unpack
+from sensord.model.network import Network
+from sensord.trainer.calibrate import Calibration, calibrate, device_scaler, fleet_scaler
+from sensord.trainer.fit import FitOptions, fit_trunk
+from sensord.trainer.history import History
+from sensord.trainer.offline import replay
+from sensord.trainer.threshold import DAY_S, AlarmBudget
+
+Report = Callable[[str, int, int], None]  # (stage, done, of)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What to make of a history. alarm_budget: false alarms per device and day. units: by channel."""
+
+    fleet: str
+    alarm_budget: float = 0.05
+    max_gap_s: float = 300.0
+    units: Mapping[str, str] = field(default_factory=dict)
+    fit: FitOptions = field(default_factory=FitOptions)
+    tuning: Tuning = field(default_factory=Tuning)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A bundle ready to publish, and the same one ready to score."""
+
+    packed: Packed
+    bundle: Bundle
+
+
+def train(history: History, options: TrainOptions, report: Report = lambda stage, done, of: None) -> Trained:
+    """Fit, calibrate, evaluate beside the baselines, and pack. Raises HistoryUnusable."""
+    network = fit_network(history, options.fit, lambda done, of: report("fit", done, of))
+    rule = AlarmBudget(options.alarm_budget, history.period_s)
+    metrics: dict[str, float] = {}
+    calibrations: dict[Expectation, Calibration] = {}
+    for number, expectation in enumerate(Expectation):
+        calibration = calibrations[expectation] = calibrate(
+            network, history.values, options.tuning, rule, expectation
+        )
+        metrics[f"held_out_error_{expectation}"] = calibration.held_out_error
+        report("calibrate", number + 1, len(Expectation))
+    calibration = calibrations[Expectation.MODEL]
+    metrics |= {"threshold_factor": calibration.factor, "held_out_beyond": calibration.held_out_beyond}
+    draft = assemble(network, history, options, calibration, metrics)
+    found = replay(draft.bundle, history.devices, options.max_gap_s, lambda done, of: report("evaluate", done, of))
+    device_days = history.readings * history.period_s / DAY_S
+    metrics |= {"alerts_on_history": len(found.alerts), "device_days": device_days}
+    return assemble(network, history, options, calibration, metrics)
+
+
+def fit_network(history: History, options: FitOptions, progress: Callable[[int, int], None]) -> Network:
+    """The trunk, fitted on every device scaled by its own scaler."""
+    torch.set_num_threads(1)  # a fixed number, or the same seed gives other weights
+    fleet = fleet_scaler(list(history.values.values()))
+    scaled = [device_scaler(values, fleet).apply(values) for values in history.values.values()]
+    return fit_trunk(scaled, options, progress)
+
+
+def assemble(
+    network: Network, history: History, options: TrainOptions, calibration: Calibration, metrics: Mapping[str, float]
+) -> Trained:
+    """Put a bundle together, as bytes and as what those bytes are read back as."""
+    first, last = history.first_at, history.last_at
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        bundle_id="",
+        fleet=options.fleet,
+        channels=tuple(Channel(name, options.units.get(name, "")) for name in history.channels),
+        hidden=network.shape.hidden,
+        cell=network.shape.cell,
+        period_s=history.period_s,
+        tuning=options.tuning,
+        history=HistoryRange(len(history.devices), history.readings, first, last),
+        metrics={name: float(value) for name, value in metrics.items()},
+        weights_sha256="",
+    )
+    packed = pack(manifest, network, calibration.profiles)
+    return Trained(packed, unpack(packed))

@@ -1,0 +1,99 @@
+"""Small models and readings for tests: everything has a default, name only what matters."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sensord.clock import MICROSECONDS
+from sensord.detection.fleet import Fleet, Origin
+from sensord.model.bundle import (
+    FORMAT_VERSION,
+    Bundle,
+    Channel,
+    HistoryRange,
+    Manifest,
+    Packed,
+    Profiles,
+    Tuning,
+    pack,
+    unpack,
+)
+from sensord.model.network import Network, NetworkShape
+from sensord.readings import Floats, Partition, Readings
+
+PUMPS = Partition("sensors.pumps", 0)
+START = 1_700_000_000 * MICROSECONDS
+QUICK = Tuning(smoothing=2.0, warm_up=4, open_after=2, close_after=3)
+
+
+def network(channels: int = 2, hidden: int = 4, seed: int = 0) -> Network:
+    """An untrained network."""
+    torch.manual_seed(seed)
+    return Network(NetworkShape(channels, hidden)).eval()
+
+
+def packed(
+    channels: Sequence[str] = ("heat", "noise"),
+    fleet: str = "pumps",
+    device_ids: tuple[str, ...] = (),
+    tuning: Tuning = QUICK,
+    threshold: float = 3.0,
+    seed: int = 0,
+) -> Packed:
+    """A bundle that expects 0 everywhere but for a little that it makes of its state."""
+    rows, width, hidden = len(device_ids) + 1, len(channels), 4
+    rng = np.random.default_rng(seed)
+    head = rng.normal(0, 0.05, (rows, width, hidden + width + 1)).astype(np.float32)
+    profiles = Profiles(
+        device_ids,
+        np.zeros((rows, width), np.float32),
+        np.ones((rows, width), np.float32),
+        head,
+        np.broadcast_to(np.eye(width, dtype=np.float32), (rows, width, width)).copy(),
+        np.full(rows, threshold, np.float32),
+    )
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        bundle_id="",
+        fleet=fleet,
+        channels=tuple(Channel(name, "K") for name in channels),
+        hidden=hidden,
+        cell="lstm",
+        period_s=1.0,
+        tuning=tuning,
+        history=HistoryRange(1, 100, START, START + MICROSECONDS),
+        metrics={},
+        weights_sha256="",
+    )
+    return pack(manifest, network(width, hidden, seed), profiles)
+
+
+def bundle(**changes: object) -> Bundle:
+    """`packed`, ready to score."""
+    return unpack(packed(**changes))  # type: ignore[arg-type]  # the same keywords
+
+
+def fleet(model: Bundle | None = None, max_gap_s: float = 300.0) -> Fleet:
+    """A fleet on the first partition."""
+    return Fleet(model or bundle(), Origin("pumps", PUMPS, "topic-id"), max_gap_s)
+
+
+def readings(
+    values: Sequence[Sequence[float]] | Floats,
+    device_ids: Sequence[str] | str = "pump-1",
+    seconds: Sequence[float] | None = None,
+    offsets: Sequence[int] | None = None,
+    first: int = 0,
+) -> Readings:
+    """Readings a second apart from offset `first` on, of one device unless told otherwise."""
+    n = len(values)
+    names = [device_ids] * n if isinstance(device_ids, str) else list(device_ids)
+    at = np.arange(first, first + n) if seconds is None else np.asarray(seconds)
+    return Readings(
+        PUMPS,
+        names,
+        START + np.round(at * MICROSECONDS).astype(np.int64),
+        np.asarray(values, np.float32).reshape(n, -1),
+        np.arange(first, first + n) if offsets is None else np.asarray(offsets, np.int64),
+    )

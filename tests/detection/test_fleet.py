@@ -1,0 +1,279 @@
+"""A fleet's promises: exact whatever the batches, calm when healthy, one alert an episode."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensord.detection.alerts import Alert, AlertChange, Severity, Status
+from sensord.detection.devices import PAGE
+from sensord.detection.fleet import EVIDENCE_AGAIN, Fleet, Outcome
+from sensord.errors import StateUnreadable
+from sensord.model.bundle import Tuning
+from sensord.readings import Floats, Readings
+from tests.builders import QUICK, bundle, fleet, readings
+
+DEVICES = [f"pump-{n}" for n in range(7)]
+
+
+def healthy(n: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).normal(0, 0.3, (n, 2)).astype(np.float32)
+
+
+def faulty(n: int) -> Floats:
+    return np.tile(np.array([9.0, 0.0], np.float32), (n, 1))
+
+
+def cut(all_of_them: Readings, bounds: list[int]) -> list[Readings]:
+    edges = sorted({0, len(all_of_them), *bounds})
+    return [all_of_them._cut(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def traffic(seed: int, n: int = 300) -> Readings:
+    """Interleaved devices with faults, absences, repeats and gaps."""
+    rng = np.random.default_rng(seed)
+    names = [DEVICES[i] for i in rng.integers(0, len(DEVICES), n)]
+    values = rng.normal(0, 0.5, (n, 2)).astype(np.float32)
+    values[n // 3 : n // 2] += 8
+    values[rng.random((n, 2)) < 0.05] = np.nan
+    seconds = np.arange(n) + np.where(rng.random(n) < 0.05, -20, 0) + np.where(np.arange(n) > 250, 500, 0)
+    return readings(values, names, seconds=seconds.tolist())
+
+
+def state_of(one: Fleet) -> dict[int, bytes]:
+    one.devices.touch(np.arange(len(one.devices)))
+    return one.pages()
+
+
+def gathered(one: Fleet, batches: list[Readings]) -> dict[object, Alert]:
+    found: dict[object, Alert] = {}
+    for batch in batches:
+        one.observe(batch)
+        for change in one.changes():
+            found[change.alert.id] = change.alert.keeping(found.get(change.alert.id, change.alert))
+        one.settle()
+    return found
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1_000), bounds=st.lists(st.integers(0, 300), max_size=12))
+def test_batches_make_no_difference_to_a_single_bit(seed: int, bounds: list[int]) -> None:
+    stream = traffic(seed)
+    whole, parts = fleet(), fleet()
+    assert gathered(whole, [stream]) == gathered(parts, cut(stream, bounds))
+    assert state_of(whole) == state_of(parts)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 1_000))
+def test_one_wave_of_many_equals_many_waves_of_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = [f"pump-{n}" for n in range(300)]  # more than one network call holds
+    together, apart = fleet(), fleet()
+    order = rng.permutation(300)
+    for step in range(8):
+        values = rng.normal(0, 1, (300, 2)).astype(np.float32)
+        one = together.observe(readings(values, names, seconds=[step] * 300))
+        shuffled = [names[i] for i in order]
+        singly = [
+            apart.observe(readings(values[[i]], [name], seconds=[step])).score[0]
+            for i, name in zip(order.tolist(), shuffled, strict=True)
+        ]
+        np.testing.assert_array_equal(one.score[order], np.array(singly))
+    slots = [apart.devices.slots[name] for name in names]
+    np.testing.assert_array_equal(together.devices.recurrent[:300], apart.devices.recurrent[slots])
+    np.testing.assert_array_equal(together.devices.smoothed[:300], apart.devices.smoothed[slots])
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1_000), snapshot=st.integers(1, 299), commit=st.integers(0, 299))
+def test_a_restart_from_any_snapshot_goes_on_as_if_nothing_happened(seed: int, snapshot: int, commit: int) -> None:
+    commit = max(snapshot, commit)
+    stream = traffic(seed)
+    golden = fleet()
+    expected = gathered(golden, cut(stream, [snapshot, commit]))
+
+    first = fleet()
+    found = gathered(first, [stream.before(snapshot)])
+    pages = state_of(first)
+    found |= {k: a.keeping(found.get(k, a)) for k, a in gathered(first, [stream.before(commit).since(snapshot)]).items()}
+
+    second = fleet()
+    second.load(pages)
+    second.observe(stream.before(commit).since(snapshot))
+    second.settle()
+    for key, alert in gathered(second, [stream.since(commit)]).items():
+        found[key] = alert.keeping(found.get(key, alert))
+    assert found == expected
+    assert state_of(second) == state_of(golden)
+
+
+def test_healthy_devices_raise_nothing() -> None:
+    one = fleet()
+    one.observe(readings(healthy(500)))
+    assert one.changes() == []
+
+
+def changes_of(one: Fleet, *batches: Readings) -> list[AlertChange]:
+    for batch in batches:
+        one.observe(batch)
+    return one.changes()
+
+
+def test_a_fault_opens_one_alert_that_closes_when_it_is_over() -> None:
+    one = fleet()
+    [change] = changes_of(one, readings(np.concatenate((healthy(50), faulty(10), healthy(30)))))
+    alert = change.alert
+    assert change.events == ("opened", "closed") or change.events == ("opened", "escalated", "closed")
+    assert alert.status is Status.CLOSED
+    assert alert.close_reason == "cleared"
+    assert alert.first_offset in (50, 51)
+    assert alert.closed_at is not None
+    assert alert.opened_at < alert.last_seen_at < alert.closed_at
+    assert alert.score_peak >= alert.score_first > alert.threshold
+
+
+def test_an_alert_says_which_channel_and_what_was_expected() -> None:
+    one = fleet()
+    [change] = changes_of(one, readings(np.concatenate((healthy(50), faulty(3)))))
+    shares, evidence = change.alert.top_channels, change.alert.evidence
+    assert shares is not None
+    assert evidence is not None
+    assert shares[0].channel == "heat"
+    assert shares[0].unit == "K"
+    assert shares[0].observed == pytest.approx(9.0)
+    assert shares[0].expected == pytest.approx(0.0, abs=2.0)
+    assert sum(share.share for share in shares) == pytest.approx(1.0)
+    assert len(evidence.at) == len(evidence.observed) == len(evidence.expected) == 32
+    assert evidence.observed[-1][0] == pytest.approx(9.0)
+
+
+def test_evidence_later_shows_what_came_after_the_opening() -> None:
+    one = fleet()
+    changes_of(one, readings(np.concatenate((healthy(50), faulty(3)))))
+    one.settle()
+    [change] = changes_of(one, readings(faulty(EVIDENCE_AGAIN), first=53))
+    assert not change.is_new
+    assert change.alert.top_channels is None  # the stored explanation stays
+    assert change.alert.evidence is not None
+    assert change.alert.evidence.observed[-3][0] == pytest.approx(9.0)
+
+
+def test_a_short_blip_opens_nothing() -> None:
+    one = fleet(bundle(tuning=Tuning(smoothing=1.0, warm_up=4, open_after=3)))
+    assert changes_of(one, readings(np.concatenate((healthy(50), faulty(2), healthy(50))))) == []
+
+
+def test_late_and_repeated_readings_change_nothing() -> None:
+    one = fleet()
+    one.observe(readings(healthy(20)))
+    before = state_of(one)
+    seen = one.observe(readings(faulty(3), seconds=[5, 19, 18.5], first=20))
+    assert seen.count(Outcome.LATE) == 3
+    assert state_of(one) == before
+
+
+def test_after_a_gap_a_device_warms_up_again_and_its_episode_ends() -> None:
+    one = fleet(max_gap_s=60)
+    one.observe(readings(np.concatenate((healthy(50), faulty(5)))))
+    one.settle()
+    seen = one.observe(readings(healthy(5), seconds=[500, 501, 502, 503, 504], first=60))
+    [change] = one.changes()
+    assert (change.alert.close_reason, change.alert.status) == ("gap", Status.CLOSED)
+    assert seen.outcome.tolist() == [Outcome.WARM_UP] * 4 + [Outcome.SCORED]
+    assert np.isnan(seen.score[:4]).all()
+
+
+def test_absent_channels_are_taken_as_expected() -> None:
+    one, other = fleet(), fleet()
+    values = healthy(60)
+    values[30:, 1] = np.nan
+    assert changes_of(one, readings(values)) == []
+    assert np.isfinite(one.devices.recurrent).all()
+    seen = other.observe(readings(np.full((10, 2), np.nan)))
+    assert np.isfinite(seen.score[QUICK.warm_up :]).all()
+
+
+def test_huge_values_leave_the_state_finite() -> None:
+    one = fleet()
+    one.observe(readings(np.full((50, 2), 3e38, np.float32)))
+    for column in (one.devices.recurrent, one.devices.smoothed, one.devices.peak):
+        assert np.isfinite(column).all()
+
+
+def test_a_far_larger_peak_escalates_once() -> None:
+    one = fleet()
+    stream = np.concatenate((healthy(50), faulty(3) / 2, faulty(20) * 4))
+    one.observe(readings(stream))
+    [change] = one.changes()
+    assert change.events == ("opened", "escalated")
+    assert change.alert.severity is Severity.CRITICAL
+
+
+def test_two_alerts_of_one_record_have_two_ids() -> None:
+    one = fleet()
+    names = ["pump-1", "pump-2"] * 60
+    values = np.repeat(np.concatenate((healthy(50), faulty(10))), 2, axis=0)
+    stream = readings(values, names, seconds=np.repeat(np.arange(60), 2).tolist(), offsets=np.repeat(np.arange(60), 2).tolist())
+    changes = changes_of(one, stream)
+    assert len({change.alert.id for change in changes}) == 2
+
+
+def test_a_device_without_history_learns_its_own_level() -> None:
+    one = fleet(bundle(tuning=Tuning(warm_up=16)))
+    assert changes_of(one, readings(healthy(300) + 2.5)) == []  # half a threshold off in both channels
+
+
+def test_a_page_that_was_changed_is_refused() -> None:
+    one = fleet()
+    one.observe(readings(healthy(20)))
+    page = bytearray(one.pages()[0])
+    page[-5] ^= 1
+    with pytest.raises(StateUnreadable, match="damaged"):
+        fleet().load({0: bytes(page)})
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_broken_page_is_refused_by_name(data: st.DataObject) -> None:
+    one = fleet()
+    one.observe(readings(healthy(5)))
+    page = one.pages()[0]
+    mangled = data.draw(
+        st.one_of(
+            st.binary(max_size=200),
+            st.integers(0, len(page) - 1).map(lambda n: page[:n]),
+            st.binary(min_size=1, max_size=20).map(lambda more: page + more),
+        )
+    )
+    with pytest.raises(StateUnreadable):
+        fleet().load({0: mangled})
+
+
+def test_only_changed_pages_are_written() -> None:
+    one = fleet()
+    names = [f"pump-{n}" for n in range(PAGE + 10)]
+    one.observe(readings(np.zeros((len(names), 2)), names, seconds=[0] * len(names)))
+    one.devices.settle()
+    one.observe(readings(healthy(1), names[-1], seconds=[9]))
+    assert sorted(one.pages()) == [1]
+
+
+def test_another_bundle_takes_over_without_a_blind_spell_or_an_alert() -> None:
+    one = fleet()
+    one.observe(readings(healthy(100)))
+    new = one.under(bundle(seed=5))
+    seen = new.observe(readings(healthy(50, seed=3), first=100))
+    assert seen.count(Outcome.SCORED) == 50
+    assert new.changes() == []
+
+
+def test_an_open_episode_goes_on_under_another_bundle() -> None:
+    one = fleet()
+    [opened] = changes_of(one, readings(np.concatenate((healthy(50), faulty(10)))))
+    one.settle()
+    new = one.under(bundle(seed=5))
+    [closed] = changes_of(new, readings(healthy(60, seed=1), first=60))
+    assert closed.alert.id == opened.alert.id
+    assert closed.events[-1] == "closed"
+    assert not closed.is_new
