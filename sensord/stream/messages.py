@@ -11,7 +11,7 @@ from sensord.readings import Partition, Record
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.tables import Chunk, FileOptions
 
-LINES = 20_000  # a chunk's
+LINES = 1_000  # a chunk's
 UNTIMED = -1  # the time stamp of a record that never was in a topic: the message has to bring its own
 
 
