@@ -89,7 +89,10 @@ def list_(
     limit: int,
     form: Format,
 ) -> None:
-    """List alerts, the last opened first; programs get all but the evidence."""
+    """List alerts, the last opened first.
+
+    Programs get every column but the evidence.
+    """
     filters = AlertFilter(fleet, device, since, open_only, severity, kind, run)
     with engine_of(settings_of(ctx).store) as engine:
         rows = list_alerts(engine, filters, limit + 1)
@@ -101,7 +104,10 @@ def list_(
 @format_option(Format.TABLE, Format.JSON)
 @click.pass_context
 def show(ctx: click.Context, id_: str, form: Format) -> None:
-    """Show one alert: its figures, its channels, its history, the readings around its opening."""
+    """Show one alert, and why it was opened.
+
+    People see the readings around the opening for the channels that weigh most, programs see them all.
+    """
     with engine_of(settings_of(ctx).store) as engine:
         alert = find(engine, id_)
         events = history(engine, alert.id)

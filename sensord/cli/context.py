@@ -8,6 +8,7 @@ import click
 from sqlalchemy import Engine
 
 from sensord.errors import SchemaMismatch
+from sensord.logs import configure
 from sensord.settings import Loaded, Settings, StoreSettings, load_with_origins
 from sensord.store.database import check, connect_within, open_engine
 
@@ -15,13 +16,14 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 def loaded_of(ctx: click.Context, overrides: Mapping[str, object] | None = None) -> Loaded:
-    """The settings in force with their origins. overrides: dotted key -> value of a flag, None where not given.
+    """The settings in force with their origins; logs go their way from here on. Raises SettingsInvalid.
 
-    Raises SettingsInvalid.
+    overrides: dotted key -> value of a flag, None where the flag wasn't given.
     """
     root = ctx.find_root()
     loaded = load_with_origins(root.params.get("config"), overrides=overrides)
-    root.obj = loaded.settings
+    root.obj = settings = loaded.settings
+    configure(settings.log.level, settings.log.format, settings.secrets())
     return loaded
 
 

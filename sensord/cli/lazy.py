@@ -1,5 +1,6 @@
 """A click group whose commands are imported when they are used, not when they are listed."""
 
+import difflib
 import importlib
 from dataclasses import dataclass
 
@@ -33,6 +34,15 @@ class LazyGroup(click.Group):
         module, _, attribute = entry.target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but a misspelt name is answered with the nearest."""
+        close = difflib.get_close_matches(args[0], self._entries, n=1) if args[0] not in self._entries else []
+        if close:
+            ctx.fail(f"No such command {args[0]!r}; the nearest is {close[0]!r}.")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list, from the entries alone."""

@@ -1,0 +1,138 @@
+"""`sensord model`: the registry's bundles. What reads weights lives in `model_files`, since that imports torch."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import click
+import msgspec
+
+from sensord.cli.context import engine_of, settings_of
+from sensord.cli.lazy import Entry, LazyGroup
+from sensord.cli.output import Column, Format, console, format_option, printable, time_text, write, write_object
+from sensord.clock import SystemClock
+from sensord.errors import ModelMissing
+from sensord.settings import Settings
+from sensord.store.registry import BundleRow, Registry, Stage, StoredBundle
+
+CURRENT = "current"
+
+COMMANDS = {
+    "list": Entry("sensord.cli.model:list_", "List bundles, the last published first."),
+    "show": Entry("sensord.cli.model:show", "Show what a bundle says about itself."),
+    "promote": Entry("sensord.cli.model:promote", "Make a bundle current; daemons pick it up at their next snapshot."),
+    "rollback": Entry("sensord.cli.model:rollback", "Make the bundle current again that was so before."),
+    "export": Entry("sensord.cli.model_files:export", "Write a bundle to a folder."),
+    "import": Entry("sensord.cli.model_files:import_", "Verify a bundle in a folder and publish it."),
+}
+
+COLUMNS = (
+    Column[BundleRow]("fleet", lambda row: row.fleet),
+    Column[BundleRow]("bundle", lambda row: row.bundle_id),
+    Column[BundleRow](
+        "stage", lambda row: row.stage.value, style=lambda row: "green" if row.stage is Stage.CURRENT else ""
+    ),
+    Column[BundleRow]("published (UTC)", lambda row: time_text(row.created_at)),
+    Column[BundleRow]("promoted (UTC)", lambda row: time_text(row.promoted_at)),
+    Column[BundleRow]("retired (UTC)", lambda row: time_text(row.retired_at)),
+    Column[BundleRow]("replaced", lambda row: row.replaced or ""),
+)
+
+fleet_option = click.option("--fleet", help="Fleet; may be left out where the settings name only one.")
+
+
+@click.group("model", cls=LazyGroup, entries=COMMANDS)
+def model() -> None:
+    """Bundles: weights and constants, as the trainer publishes them.
+
+    NAME is a bundle's id, the beginning of one, or "current".
+    """
+
+
+@click.command("list")
+@click.option("--fleet", help="Of this fleet alone.")
+@format_option()
+@click.pass_context
+def list_(ctx: click.Context, fleet: str | None, form: Format) -> None:
+    """List bundles, the last published first."""
+    with registry_of(settings_of(ctx)) as registry:
+        rows = registry.list(fleet)
+    write(rows, BundleRow, form, COLUMNS)
+
+
+@click.command("show")
+@click.argument("name", default=CURRENT)
+@fleet_option
+@format_option(Format.TABLE, Format.JSON)
+@click.pass_context
+def show(ctx: click.Context, name: str, fleet: str | None, form: Format) -> None:
+    """Show what a bundle says about itself."""
+    settings = settings_of(ctx)
+    with registry_of(settings) as registry:
+        stored = find(registry, fleet_of(settings, fleet), name)
+    manifest = msgspec.json.decode(stored.manifest, type=dict[str, object])
+    if form is Format.JSON:
+        write_object({"stage": stored.stage} | manifest)
+        return
+    out = console()
+    for key, value in [("stage", stored.stage.value), *_facts(manifest)]:
+        out.print(f"{key:<24}", printable(str(value)), markup=False, soft_wrap=True)
+
+
+@click.command("promote")
+@click.argument("name")
+@fleet_option
+@click.pass_context
+def promote(ctx: click.Context, name: str, fleet: str | None) -> None:
+    """Make a bundle current; daemons pick it up at their next snapshot."""
+    settings = settings_of(ctx)
+    chosen = fleet_of(settings, fleet)
+    with registry_of(settings) as registry:
+        bundle_id = registry.promote(chosen, name, SystemClock().now())
+    click.echo(f"fleet {chosen}: {bundle_id} is current")
+
+
+@click.command("rollback")
+@fleet_option
+@click.pass_context
+def rollback(ctx: click.Context, fleet: str | None) -> None:
+    """Make the bundle current again that was so before; once more goes back one further."""
+    settings = settings_of(ctx)
+    chosen = fleet_of(settings, fleet)
+    with registry_of(settings) as registry:
+        bundle_id = registry.rollback(chosen, SystemClock().now())
+    click.echo(f"fleet {chosen}: {bundle_id} is current")
+
+
+@contextmanager
+def registry_of(settings: Settings) -> Iterator[Registry]:
+    """The registry in the settings' database. Raises Unreachable, SchemaMismatch."""
+    with engine_of(settings.store) as engine:
+        yield Registry(engine)
+
+
+def fleet_of(settings: Settings, given: str | None) -> str:
+    """The fleet that was named, or the only one there is. Raises UsageError."""
+    if given is not None:
+        return given
+    if len(settings.fleets) != 1:
+        named = ", ".join(settings.fleets) or "none"
+        raise click.UsageError(f"say which fleet with --fleet; the settings name {named}")
+    return next(iter(settings.fleets))
+
+
+def find(registry: Registry, fleet: str, name: str) -> StoredBundle:
+    """A bundle by NAME. Raises ModelMissing."""
+    if name != CURRENT:
+        return registry.get(fleet, name)
+    current = registry.current(fleet)
+    if current is None:
+        raise ModelMissing(f"fleet {fleet} has no current bundle: run `sensord model promote`")
+    return current
+
+
+def _facts(manifest: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in manifest.items():
+        if isinstance(value, dict):
+            yield from _facts(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, str) else msgspec.json.encode(value).decode()
