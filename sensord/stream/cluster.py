@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from sensord.errors import SensordError, Unreachable
@@ -67,9 +68,13 @@ class Cluster:
                 raise Unreachable(f"Kafka at {self._servers} has no {topics} {', '.join(missing)}; create it first")
             time.sleep(RETRY_S)
 
-    def create(self, name: str, partitions: int) -> bool:
-        """Create a topic; False where it exists already. Raises Unreachable, SensordError when refused."""
-        topic = {name: {"num_partitions": partitions, "replication_factor": -1}}
+    def create(self, name: str, partitions: int, retention_ms: int | None = None) -> bool:
+        """Create a topic; False where it exists already. Raises SensordError when refused.
+
+        retention_ms: -1 keeps records of any age; None leaves it to the broker, which often means 7 days.
+        """
+        configs = {} if retention_ms is None else {"retention.ms": str(retention_ms)}
+        topic = {name: {"num_partitions": partitions, "replication_factor": -1, "configs": configs}}
         try:
             self._admin.create_topics(topic, wait_for_metadata=True)
         except TopicAlreadyExistsError:
@@ -77,6 +82,16 @@ class Cluster:
         except KafkaError as error:
             raise SensordError(f"Kafka at {self._servers} did not create topic {name}: {error}") from error
         return True
+
+    def retention_ms(self, name: str) -> int | None:
+        """How old a record of this topic may grow, by its time stamp; None where there is no limit, or none is told."""
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": None})]
+        try:
+            found = self._admin.describe_configs(asked, config_filter="all")
+        except KafkaError:
+            return None  # an older or foreign broker
+        told = found.get("topic", {}).get(name, {}).get("retention.ms", {}).get("value")
+        return None if told is None or int(told) < 0 else int(told)
 
     def delete(self, name: str) -> None:
         """Delete a topic. Raises SensordError when refused."""
