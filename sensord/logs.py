@@ -72,13 +72,14 @@ def _json_ending() -> list[Processor]:
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Renders a record, then cuts every secret out of the finished line, as it is and as JSON escapes it."""
+    """Renders a record, then cuts every secret out of the finished line, however repr and JSON spell it."""
 
     def __init__(self, secrets: Collection[str], processors: Sequence[Processor], before: Sequence[Processor]) -> None:
         super().__init__(processors=processors, foreign_pre_chain=before)
         long = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
-        escaped = [json.dumps(secret, ensure_ascii=False)[1:-1] for secret in long]
-        self._spelt = sorted({*long, *escaped}, key=len, reverse=True)
+        said = {form for secret in long for form in (secret, repr(secret)[1:-1])}
+        escaped = {json.dumps(form, ensure_ascii=False)[1:-1] for form in said}
+        self._spelt = sorted(said | escaped, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)

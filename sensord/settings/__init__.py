@@ -6,7 +6,6 @@
 from sensord.settings.groups import (
     DaemonSettings,
     FleetSettings,
-    HttpSettings,
     KafkaSettings,
     LogSettings,
     Settings,
@@ -19,7 +18,6 @@ __all__ = [
     "DEFAULT",
     "DaemonSettings",
     "FleetSettings",
-    "HttpSettings",
     "KafkaSettings",
     "Loaded",
     "LogSettings",

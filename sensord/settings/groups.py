@@ -136,8 +136,6 @@ class FleetSettings(Group):
     """How far a time stamp may lie ahead of the clock before the reading is refused, seconds."""
     decoder: Literal["json"] = "json"
     """Format of a record's value."""
-    max_devices: int = Field(20_000, ge=1)
-    """Most devices kept per partition; beyond it the least recently seen is forgotten."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -166,8 +164,8 @@ class DaemonSettings(Group):
     """Main loop without a tick before the process ends itself with 70, seconds."""
     drain_timeout_s: Seconds = 15.0
     """How long SIGTERM may take to finish the batch and commit, seconds."""
-    model_check_interval_s: Seconds = 30.0
-    """Between two looks into the registry for a newer current bundle, seconds."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the network is stepped; replays are exact only on the kind of device that took the snapshot."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -187,21 +185,10 @@ class LogSettings(Group):
     """Format of a line; auto: text on a terminal, JSON elsewhere."""
 
 
-class HttpSettings(Group):
-    """Health and metrics over HTTP."""
-
-    enabled: bool = True
-    """Whether to serve /livez, /readyz and /metrics."""
-    bind: Name = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 in a container."""
-    port: int = Field(8099, ge=0, le=65_535)
-    """Port to listen on; 0 takes a free one."""
-
-
 class TrainerSettings(Group):
     """What the trainer fits."""
 
-    cell: Literal["lstm", "gru", "rnn", "transformer"] = "lstm"
+    cell: Literal["lstm"] = "lstm"
     """Recurrent cell of the trunk."""
     hidden: int = Field(32, ge=1, le=1_024)
     """Width of the recurrent state."""
@@ -209,6 +196,8 @@ class TrainerSettings(Group):
     """Optimiser steps of the trunk."""
     seed: int = Field(0, ge=0)
     """Seed of everything random; the same input and seed give the same bundle."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the trunk is fitted."""
 
 
 class Settings(BaseSettings):
@@ -228,7 +217,6 @@ class Settings(BaseSettings):
     fleets: dict[FleetName, FleetSettings] = Field(default_factory=dict)
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
     log: LogSettings = Field(default_factory=LogSettings)
-    http: HttpSettings = Field(default_factory=HttpSettings)
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
 
     @classmethod

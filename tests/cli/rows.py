@@ -52,11 +52,11 @@ def fill(url: str) -> None:
     engine.dispose()
 
 
-def alert(id: UUID, device_id: str, status: Status, severity: Severity, at: int) -> Alert:
+def alert(alert_id: UUID, device_id: str, status: Status, severity: Severity, at: int) -> Alert:
     """An alert as detection would draft it."""
     closed = status is Status.CLOSED
     return Alert(
-        id=id,
+        id=alert_id,
         fleet="pumps",
         device_id=device_id,
         kind=Kind.ANOMALY,

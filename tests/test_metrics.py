@@ -1,0 +1,122 @@
+"""Promises of the metrics: names by the book, figures as they were said, no label that devices can multiply."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client.parser import text_string_to_metric_families
+
+from sensord.detection.fleet import Outcome
+from sensord.metrics import OUTCOMES, Metrics
+
+
+@dataclass(frozen=True)
+class Observation:
+    outcome: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Progressed:
+    observation: Observation
+    replayed: int = 0
+
+
+@dataclass(frozen=True)
+class Alert:
+    kind: str
+
+
+@dataclass(frozen=True)
+class Change:
+    alert: Alert
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Letter:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    fleet: str
+    alerts: tuple[Change, ...] = ()
+    dead_letters: tuple[Letter, ...] = field(default=())
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def busy() -> Metrics:
+    """Everything happened once."""
+    metrics = Metrics()
+    metrics.progressed("pumps", Progressed(Observation(np.array([0, 0, 1, 2, 3], np.uint8)), replayed=4))
+    change = Change(Alert("anomaly"), ("opened", "escalated"))
+    metrics.committed([Checkpoint("pumps", (change,), (Letter("malformed"), Letter("malformed")))], conflicts=1)
+    metrics.rebalanced()
+    metrics.fenced(2)
+    metrics.store_failed()
+    metrics.refused("pumps")
+    metrics.holds({"pumps": 3}, {"pumps": 20}, {"pumps": 7})
+    metrics.scores_with("pumps", "pumps-1")
+    return metrics
+
+
+def test_outcomes_are_named_in_the_order_detection_numbers_them() -> None:
+    assert tuple(outcome.name.lower() for outcome in sorted(Outcome)) == OUTCOMES
+
+
+def test_what_the_loop_says_is_what_is_counted() -> None:
+    metrics = busy()
+    readings = {name: value(metrics, "sensord_readings_total", fleet="pumps", outcome=name) for name in OUTCOMES}
+    assert readings == {"scored": 2, "warm_up": 1, "late": 1, "reset": 1}
+    assert value(metrics, "sensord_readings_total", fleet="pumps", outcome="replayed") == 4
+    assert value(metrics, "sensord_batch_readings_sum", fleet="pumps") == 9
+    assert value(metrics, "sensord_alerts_total", fleet="pumps", kind="anomaly", event="escalated") == 1
+    assert value(metrics, "sensord_dead_letters_total", fleet="pumps", reason="malformed") == 2
+    assert value(metrics, "sensord_alert_conflicts_total") == 1
+    assert value(metrics, "sensord_fenced_partitions_total") == 2
+    assert value(metrics, "sensord_lag_records", fleet="pumps") == 7
+
+
+def test_a_fleet_that_holds_nothing_any_more_shows_nothing() -> None:
+    metrics = busy()
+    metrics.holds({}, {}, {})
+    for name in ("sensord_partitions", "sensord_devices", "sensord_lag_records"):
+        assert value(metrics, name, fleet="pumps") == 0
+
+
+def test_a_fleet_is_shown_with_one_bundle_at_a_time() -> None:
+    metrics = busy()
+    metrics.scores_with("pumps", "pumps-2")
+    assert value(metrics, "sensord_bundle_info", fleet="pumps", bundle_id="pumps-1") is None
+    assert value(metrics, "sensord_bundle_info", fleet="pumps", bundle_id="pumps-2") == 1
+
+
+def test_two_catalogues_share_nothing() -> None:
+    busy()
+    assert value(Metrics(), "sensord_store_errors_total") == 0
+
+
+def test_every_name_and_label_goes_by_the_book() -> None:
+    families = list(text_string_to_metric_families(busy().exposition().decode()))
+    ours = [family for family in families if not family.name.startswith(("process_", "python_"))]
+    assert len(ours) > 15
+    for family in ours:
+        assert family.name.startswith("sensord_")
+        assert not family.name.endswith(("_ms", "_milliseconds", "_created"))
+        assert family.documentation
+        labels = {name for sample in family.samples for name in sample.labels}
+        assert labels <= {"fleet", "outcome", "reason", "kind", "event", "bundle_id", "version", "le"}
+
+
+def test_counters_end_in_total() -> None:
+    samples = [
+        sample.name
+        for family in text_string_to_metric_families(busy().exposition().decode())
+        if family.type == "counter" and family.name.startswith("sensord_")
+        for sample in family.samples
+    ]
+    assert samples
+    assert [name for name in samples if not name.endswith("_total")] == []
