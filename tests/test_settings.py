@@ -154,9 +154,9 @@ def test_variables_of_the_tests_and_of_others_are_left_alone() -> None:
 
 
 def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
-    file = config(tmp_path, "[kafka]\ngruop_id = 'a'\n[http]\nport = 99999\n[fleets.pumps]\ntopics = []\n")
+    file = config(tmp_path, "[kafka]\ngruop_id = 'a'\n[log]\nlevel = 'loud'\n[fleets.pumps]\ntopics = []\n")
     lines = refusal(file, {"SENSORD_SOTRE__URL": "x", "SENSORD_DAEMON__WATCHDOG_S": "soon"}).split("\n")
-    for name in ("SENSORD_SOTRE__URL", "kafka.gruop_id", "http.port", "fleets.pumps.topics", "daemon.watchdog_s"):
+    for name in ("SENSORD_SOTRE__URL", "kafka.gruop_id", "log.level", "fleets.pumps.topics", "daemon.watchdog_s"):
         assert [line for line in lines if line.startswith(name)], name
 
 

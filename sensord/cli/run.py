@@ -40,7 +40,7 @@ def run(ctx: click.Context, accept_gap: bool) -> None:
     main loop that hung).
     """
     settings = settings_of(ctx)
-    configure(settings)
+    configure(settings.log.level, settings.log.format, settings.secrets())
     if not settings.fleets:
         raise SettingsInvalid('no fleet: add [fleets.NAME] with topics = ["TOPIC"] to the settings')
     stop = Stop(settings.daemon.drain_timeout_s)
@@ -83,12 +83,10 @@ def _demanded_channels(settings: Settings) -> dict[str, tuple[str, ...]]:
 
 def _rules(settings: Settings, accept_gap: bool) -> Rules:
     daemon = settings.daemon
-    fleets = {
-        topic: _fleet_rules(name, fleet) for name, fleet in settings.fleets.items() for topic in fleet.topics
-    }
+    fleets = {topic: _fleet_rules(name, fleet) for name, fleet in settings.fleets.items() for topic in fleet.topics}
     owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
     pace = Pace(daemon.commit_interval_s, daemon.snapshot_interval_s)
-    return Rules(fleets, owner, pace, daemon.poll_timeout_s, accept_gap)
+    return Rules(fleets, owner, pace, daemon.poll_timeout_s, accept_gap, daemon.device)
 
 
 def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:

@@ -235,8 +235,8 @@ class Loop:
 
     def _forget(self, lost: PartitionLost) -> None:
         """Somebody else has claimed these. If they stay assigned to us, claim them again, from the snapshot."""
-        for partition in lost.partitions:
-            self.shards.pop(partition, None)
+        for partition in [mine for mine in self.shards if mine in lost.partitions]:
+            del self.shards[partition]
             self._unclaimed[partition] = None
         self._retry.fail(self._clock.monotonic())
         self._metrics.fenced(len(lost.partitions))
@@ -266,7 +266,9 @@ def lost_offsets(claim: Claim, topic_id: str, bounds: Bounds) -> Loss | None:
     start = next_offset if claim.state_offset is None else claim.state_offset
     log_range = f"the log holds {bounds.beginning} to {bounds.end}"
     if claim.topic_id and topic_id and claim.topic_id != topic_id:
-        return Loss(f"{where}: the topic was recreated (id {claim.topic_id} is now {topic_id}); {log_range}", bounds.beginning)
+        return Loss(
+            f"{where}: the topic was recreated (id {claim.topic_id} is now {topic_id}); {log_range}", bounds.beginning
+        )
     if next_offset > bounds.end:
         return Loss(f"{where}: committed up to {next_offset}, but {log_range}: it was truncated", bounds.end)
     if next_offset < bounds.beginning:

@@ -17,7 +17,7 @@ class Expectation(StrEnum):
     def inputs(self, hidden: int, channels: int) -> Flags:
         """Which of the head's inputs may be used: (hidden + channels + 1,)."""
         may_see_state, may_see_reading = self is Expectation.MODEL, self is not Expectation.T2
-        return np.r_[np.full(hidden, may_see_state), np.full(channels + 1, may_see_reading)]
+        return np.repeat(np.array([may_see_state, may_see_reading]), [hidden, channels + 1])
 
 
 BASELINES = (Expectation.T2, Expectation.VAR)

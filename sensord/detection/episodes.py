@@ -45,7 +45,15 @@ def advance(devices: Devices, wave: Instant, scored: Scored, tuning: Tuning) -> 
     phase = devices.phase[slots]
 
     begins = alarmed & (phase == CALM)
-    _begin(devices, slots[begins], at[begins], offsets[begins], positions[begins], score[begins], scored.limit[busy][begins])
+    _begin(
+        devices,
+        slots[begins],
+        at[begins],
+        offsets[begins],
+        positions[begins],
+        score[begins],
+        scored.limit[busy][begins],
+    )
     _extend(devices, slots[alarmed], at[alarmed], offsets[alarmed], score[alarmed])
     was_open = (phase == OPEN) | (phase == CLEARING)
     devices.score_last[slots[was_open]] = score[was_open]
@@ -63,7 +71,13 @@ def advance(devices: Devices, wave: Instant, scored: Scored, tuning: Tuning) -> 
 
 
 def _begin(
-    devices: Devices, slots: Integers, at: Integers, offsets: Integers, positions: Integers, score: Floats, limit: Floats
+    devices: Devices,
+    slots: Integers,
+    at: Integers,
+    offsets: Integers,
+    positions: Integers,
+    score: Floats,
+    limit: Floats,
 ) -> None:
     devices.opened_at[slots] = at
     devices.first_offset[slots] = offsets

@@ -58,17 +58,24 @@ class Observation:
     @classmethod
     def join(cls, parts: "Sequence[Observation]") -> "Observation":
         """One after another."""
-        return cls(*(np.concatenate(columns) for columns in zip(*(part._columns() for part in parts), strict=True)))
+        return cls(
+            np.concatenate([part.outcome for part in parts]),
+            np.concatenate([part.score for part in parts]),
+            np.concatenate([part.limit for part in parts]),
+            np.concatenate([part.alarmed for part in parts]),
+            np.concatenate([part.expected for part in parts]),
+        )
 
     def rows(self, first: int, last: int) -> "Observation":
-        return Observation(*(column[first:last] for column in self._columns()))
+        """A run of rows, as views."""
+        rows = slice(first, last)
+        return Observation(
+            self.outcome[rows], self.score[rows], self.limit[rows], self.alarmed[rows], self.expected[rows]
+        )
 
     def count(self, outcome: Outcome) -> int:
         """How many readings came to this."""
         return int((self.outcome == outcome).sum())
-
-    def _columns(self) -> tuple[NDArray[np.generic], ...]:
-        return (self.outcome, self.score, self.limit, self.alarmed, self.expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +162,15 @@ class Fleet:
 
     def _gather(self, slots: Integers) -> Memory:
         d = self.devices
-        columns = (d.recurrent, d.expected, d.smoothed, d.baseline, d.peak)
-        return Memory(*(column[slots] for column in columns), d.warm[slots], d.alarmed[slots])
+        return Memory(
+            recurrent=d.recurrent[slots],
+            expected=d.expected[slots],
+            smoothed=d.smoothed[slots],
+            baseline=d.baseline[slots],
+            peak=d.peak[slots],
+            warm=d.warm[slots],
+            alarmed=d.alarmed[slots],
+        )
 
     def _scatter(self, slots: Integers, memory: Memory) -> None:
         d = self.devices
@@ -323,9 +337,7 @@ class _Changes:
         if earlier is None:
             self._by_id[alert.id] = AlertChange(alert, "opened" in events, events)
             return
-        self._by_id[alert.id] = AlertChange(
-            alert.keeping(earlier.alert), earlier.is_new, earlier.events + events
-        )
+        self._by_id[alert.id] = AlertChange(alert.keeping(earlier.alert), earlier.is_new, earlier.events + events)
 
     def listed(self) -> list[AlertChange]:
         return list(self._by_id.values())

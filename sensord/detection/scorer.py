@@ -39,13 +39,27 @@ class Memory:
     @classmethod
     def blank(cls, n: int, state_size: int, channels: int) -> Self:
         """Devices that were never seen."""
-        wide = [np.zeros((n, width), np.float32) for width in (state_size, channels, channels, channels)]
-        return cls(*wide, np.zeros(n, np.float32), np.zeros(n, np.int32), np.zeros(n, np.bool_))
+        return cls(
+            recurrent=np.zeros((n, state_size), np.float32),
+            expected=np.zeros((n, channels), np.float32),
+            smoothed=np.zeros((n, channels), np.float32),
+            baseline=np.zeros((n, channels), np.float32),
+            peak=np.zeros(n, np.float32),
+            warm=np.zeros(n, np.int32),
+            alarmed=np.zeros(n, np.bool_),
+        )
 
     def first(self, n: int) -> Self:
         """The first n rows, as views."""
-        columns = (self.recurrent, self.expected, self.smoothed, self.baseline, self.peak)
-        return type(self)(*(column[:n] for column in columns), self.warm[:n], self.alarmed[:n])
+        return type(self)(
+            recurrent=self.recurrent[:n],
+            expected=self.expected[:n],
+            smoothed=self.smoothed[:n],
+            baseline=self.baseline[:n],
+            peak=self.peak[:n],
+            warm=self.warm[:n],
+            alarmed=self.alarmed[:n],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +108,7 @@ class Scorer:
         deviation = memory.smoothed - memory.baseline
 
         score = distance(deviation, profiles.precision[profile])
-        memory.peak[:] = np.where(
-            scoring, np.maximum(memory.peak * np.float32(tuning.decay), score), np.float32(0)
-        )
+        memory.peak[:] = np.where(scoring, np.maximum(memory.peak * np.float32(tuning.decay), score), np.float32(0))
         limit = np.maximum(profiles.threshold[profile], memory.peak * np.float32(tuning.peak_share))
         holding = np.where(memory.alarmed, limit * np.float32(tuning.clear_share), limit)
         memory.alarmed[:] = scoring & (score > holding)
@@ -131,7 +143,8 @@ class Scorer:
         inputs = np.concatenate((self.stepper.hidden(memory.recurrent), seen, ones), axis=1)
         memory.expected[:] = (self.profiles.head[profile] * inputs[:, None, :]).sum(axis=2)  # (n, channels)
         memory.warm += 1
-        broken = ~(np.isfinite(memory.recurrent).all(axis=1) & np.isfinite(memory.expected).all(axis=1))
+        finite = np.isfinite(memory.recurrent).all(axis=1) & np.isfinite(memory.expected).all(axis=1)
+        broken = np.logical_not(finite, dtype=np.bool_)
         if broken.any():
             restart(memory, broken)
         return broken

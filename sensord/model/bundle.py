@@ -154,9 +154,7 @@ def pack(draft: Manifest, network: Network, profiles: Profiles) -> Packed:
     unnamed = msgspec.structs.replace(draft, bundle_id="", weights_sha256=sha256)
     digest = hashlib.sha256(msgspec.json.encode(unnamed)).hexdigest()
     manifest = msgspec.structs.replace(unnamed, bundle_id=f"{draft.fleet}-{digest[:12]}")
-    return Packed(
-        manifest.bundle_id, msgspec.json.format(msgspec.json.encode(manifest), indent=2), weights, sha256
-    )
+    return Packed(manifest.bundle_id, msgspec.json.format(msgspec.json.encode(manifest), indent=2), weights, sha256)
 
 
 def parse_manifest(manifest: bytes) -> Manifest:

@@ -47,15 +47,23 @@ class LstmCell(nn.Module):
         self.lstm = nn.LSTM(channels, hidden, batch_first=True)
 
     def step(self, x: Tensor, state: Tensor) -> Tensor:
-        h, c = state.split(self.hidden_size, dim=1)  # each (batch, hidden)
-        weights = (self.lstm.weight_ih_l0, self.lstm.weight_hh_l0, self.lstm.bias_ih_l0, self.lstm.bias_hh_l0)
-        h, c = torch.lstm_cell(x, (h, c), *weights)
+        h, c = torch.lstm_cell(x, self._parts(state), *self.weights)
         return torch.cat((h, c), dim=1)  # (batch, 2 hidden)
 
     def run(self, xs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        h, c = state.split(self.hidden_size, dim=1)
+        h, c = self._parts(state)
         hs, (h, c) = self.lstm(xs, (h[None].contiguous(), c[None].contiguous()))  # hs (batch, time, hidden)
         return hs, torch.cat((h[0], c[0]), dim=1)
 
     def hidden(self, state: Tensor) -> Tensor:
         return state[:, : self.hidden_size]
+
+    @property
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Input weights, recurrent weights, and their biases; nn.LSTM sets them by name, unseen by the type checker."""
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        x, h, bias_x, bias_h = (self.lstm.get_parameter(name) for name in names)
+        return x, h, bias_x, bias_h
+
+    def _parts(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        return state[:, : self.hidden_size], state[:, self.hidden_size :]

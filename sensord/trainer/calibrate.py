@@ -95,7 +95,8 @@ def calibrate(
     traces = trace(network, trial, tuning, list(histories.values()), rows)
     late = [each.since(_kept(values)) for values, each in zip(histories.values(), traces, strict=True)]
     overshoot = [
-        scores(each.deviation, trial.precision[row]) / trial.threshold[row] for row, each in zip(rows, late, strict=True)
+        scores(each.deviation, trial.precision[row]) / trial.threshold[row]
+        for row, each in zip(rows, late, strict=True)
     ]
     factor = rule.factor(overshoot)
     fitted = fit_profiles(network, histories, tuning, expectation)

@@ -68,7 +68,7 @@ def evaluate_skab(
     report: Callable[[str, int, int], None] = lambda stage, done, of: None,
 ) -> Evaluation:
     """SKAB's protocol: each file is a device, its first `SKAB_HISTORY` rows its history, all later rows are judged."""
-    history = History.of(channels, [_head(each.recorded) for each in recordings])
+    history = History(channels, tuple(_head(each.recorded) for each in recordings))
     network = fit_network(history, options.fit, lambda done, of: report("fit", done, of))
     faulty = np.concatenate([each.faulty[SKAB_HISTORY:] for each in recordings])
     rates: dict[Expectation, Rates] = {}

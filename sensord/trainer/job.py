@@ -44,9 +44,7 @@ def train(history: History, options: TrainOptions, report: Report = lambda stage
     metrics: dict[str, float] = {}
     calibrations: dict[Expectation, Calibration] = {}
     for number, expectation in enumerate(Expectation):
-        calibration = calibrations[expectation] = calibrate(
-            network, history.values, options.tuning, rule, expectation
-        )
+        calibration = calibrations[expectation] = calibrate(network, history.values, options.tuning, rule, expectation)
         metrics[f"held_out_error_{expectation}"] = calibration.held_out_error
         report("calibrate", number + 1, len(Expectation))
     calibration = calibrations[Expectation.MODEL]

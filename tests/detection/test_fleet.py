@@ -96,7 +96,9 @@ def test_a_restart_from_any_snapshot_goes_on_as_if_nothing_happened(seed: int, s
     first = fleet()
     found = gathered(first, [stream.before(snapshot)])
     pages = state_of(first)
-    found |= {k: a.keeping(found.get(k, a)) for k, a in gathered(first, [stream.before(commit).since(snapshot)]).items()}
+    found |= {
+        k: a.keeping(found.get(k, a)) for k, a in gathered(first, [stream.before(commit).since(snapshot)]).items()
+    }
 
     second = fleet()
     second.load(pages)
@@ -214,7 +216,9 @@ def test_two_alerts_of_one_record_have_two_ids() -> None:
     one = fleet()
     names = ["pump-1", "pump-2"] * 60
     values = np.repeat(np.concatenate((healthy(50), faulty(10))), 2, axis=0)
-    stream = readings(values, names, seconds=np.repeat(np.arange(60), 2).tolist(), offsets=np.repeat(np.arange(60), 2).tolist())
+    stream = readings(
+        values, names, seconds=np.repeat(np.arange(60), 2).tolist(), offsets=np.repeat(np.arange(60), 2).tolist()
+    )
     changes = changes_of(one, stream)
     assert len({change.alert.id for change in changes}) == 2
 

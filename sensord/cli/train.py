@@ -1,0 +1,153 @@
+"""`sensord train`: history in, a published bundle out."""
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from sensord.cli.context import engine_of, settings_of
+from sensord.cli.options import Time
+from sensord.cli.output import console
+from sensord.cli.recordings import Report, file_options, progress_bars
+from sensord.clock import MICROSECONDS, SystemClock
+from sensord.detection.baselines import Expectation
+from sensord.errors import SettingsInvalid
+from sensord.settings import Settings
+from sensord.store.registry import Registry
+from sensord.stream.decoders.json import JsonDecoder
+from sensord.stream.files import FileOptions, read_tables
+from sensord.stream.ranges import read_range
+from sensord.trainer.fit import FitOptions
+from sensord.trainer.history import History, Range, from_records, from_tables
+from sensord.trainer.job import Trained, TrainOptions
+from sensord.trainer.job import train as learn
+
+
+@click.command("train")
+@file_options
+@click.option("--fleet", help="Fleet that the bundle is for; may be left out where the settings name just one.")
+@click.option("--history-rows", type=click.IntRange(min=1), help="Take only so many readings of each device.")
+@click.option("--since", type=Time(), help="Take readings from this time on; without FILE: of the fleet's topics.")
+@click.option("--until", type=Time(), help="Take readings before this time.")
+@click.option("--alarm-budget", type=click.FloatRange(min=0, min_open=True), help="Overrides the fleet's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Overrides trainer.seed.")
+@click.option("--promote", is_flag=True, help="Make the bundle current at once.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Write the bundle here, not to the registry."
+)
+@click.pass_context
+def train(
+    ctx: click.Context,
+    files: tuple[Path, ...],
+    file_options: FileOptions,
+    fleet: str | None,
+    history_rows: int | None,
+    since: datetime | None,
+    until: datetime | None,
+    alarm_budget: float | None,
+    seed: int | None,
+    promote: bool,
+    out: Path | None,
+) -> None:
+    """Learn a bundle from FILE..., or from the fleet's topics, calibrate, evaluate and publish it.
+
+    History should be healthy: what is in it is normal from then on. The same history and seed give the same bundle,
+    byte for byte.
+    """
+    settings = settings_of(ctx, {"trainer.seed": seed})
+    if out is not None and promote:
+        raise click.UsageError("--promote needs the registry, --out leaves it out")
+    name = _fleet(settings, fleet)
+    options = _options(settings, name, alarm_budget)
+    wanted = Range(_microseconds(since), _microseconds(until), history_rows)
+    with progress_bars() as report:
+        if files:
+            chosen = file_options.channels or _configured_channels(settings, name)
+            history = from_tables(read_tables(files, file_options), chosen, wanted)
+        else:
+            history = _from_topics(settings, name, file_options.channels, wanted, report)
+        trained = learn(history, options, report)
+    for note in history.notes:
+        click.echo(f"note: {note}", err=True)
+    _show(trained)
+    if out is not None:
+        trained.packed.write(out)
+        click.echo(f"{trained.bundle.id}: written to {out}")
+    else:
+        _publish(settings, name, trained, promote)
+
+
+def _fleet(settings: Settings, fleet: str | None) -> str:
+    if fleet is not None:
+        return fleet
+    if len(settings.fleets) != 1:
+        known = ", ".join(settings.fleets) or "none"
+        raise click.UsageError(f"--fleet is needed: the settings name {known}")
+    return next(iter(settings.fleets))
+
+
+def _options(settings: Settings, name: str, alarm_budget: float | None) -> TrainOptions:
+    trainer, fleet = settings.trainer, settings.fleets.get(name)
+    fit = FitOptions(hidden=trainer.hidden, steps=trainer.steps, seed=trainer.seed, device=trainer.device)
+    if fleet is None:
+        return TrainOptions(name, alarm_budget or 0.05, fit=fit)
+    return TrainOptions(name, alarm_budget or fleet.alarm_budget, fleet.max_gap_s, fleet.units, fit)
+
+
+def _configured_channels(settings: Settings, name: str) -> tuple[str, ...] | None:
+    fleet = settings.fleets.get(name)
+    return None if fleet is None else fleet.channels
+
+
+def _from_topics(
+    settings: Settings, name: str, channels: tuple[str, ...] | None, wanted: Range, report: Report
+) -> History:
+    fleet = settings.fleets.get(name)
+    if fleet is None:
+        raise click.UsageError(f"give files, or settings for fleet {name} with its topics")
+    channels = channels or fleet.channels
+    if channels is None:
+        raise SettingsInvalid(f"fleets.{name}.channels: needed to learn from topics; or give --channels")
+    decoder = JsonDecoder(channels, fleet.max_future_s)
+    batches = (
+        batch
+        for topic in fleet.topics
+        for batch in read_range(
+            settings.kafka, topic, wanted.since, wanted.until, lambda done, of: report("read", done, of)
+        )
+    )
+    return from_records(decoder, batches, channels, wanted)
+
+
+def _microseconds(at: datetime | None) -> int | None:
+    return None if at is None else round(at.timestamp() * MICROSECONDS)
+
+
+def _show(trained: Trained) -> None:
+    """What was learned, beside the baselines; honest where the model is no better."""
+    manifest = trained.bundle.manifest
+    metrics = manifest.metrics
+    table = Table(title=f"{manifest.bundle_id}: one-step error on held-out history (scaled; less is better)", box=None)
+    table.add_column("expectation")
+    table.add_column("error", justify="right")
+    for expectation in Expectation:
+        table.add_row(str(expectation), f"{metrics[f'held_out_error_{expectation}']:.4f}")
+    console().print(table)
+    best = min(metrics[f"held_out_error_{other}"] for other in Expectation if other is not Expectation.MODEL)
+    if metrics[f"held_out_error_{Expectation.MODEL}"] >= best:
+        click.echo("the recurrent state adds nothing here: a baseline expects as well")
+    click.echo(
+        f"{manifest.history.readings} readings of {manifest.history.devices} devices, one every {manifest.period_s:g} s; "
+        f"{metrics['alerts_on_history']:.0f} alerts on {metrics['device_days']:.2f} device-days of history"
+    )
+
+
+def _publish(settings: Settings, name: str, trained: Trained, promote: bool) -> None:
+    packed, now = trained.packed, SystemClock().now()
+    with engine_of(settings.store) as engine:
+        registry = Registry(engine)
+        registry.publish(name, packed.bundle_id, packed.manifest, packed.weights, packed.sha256, now)
+        if promote:
+            registry.promote(name, packed.bundle_id, now)
+    click.echo(f"{packed.bundle_id}: published" + (" and current" if promote else ""))
