@@ -1,7 +1,7 @@
 """Recorded readings from files, as tables; for the trainer, for offline scoring and for evaluation.
 
-A file is told by what it holds: lines of JSON messages, or columns of text with any separator; plain, gzip or
-zstandard. A file is read whole, one after another.
+A file is told by what it holds: a recorded topic, lines of JSON messages, or columns of text with any separator; plain,
+gzip or zstandard. A file is read whole, one after another.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,8 @@ from typing import TextIO
 
 from sensord.errors import RecordingUnreadable
 from sensord.stream.delimited import delimited_chunks
-from sensord.stream.messages import message_chunks
+from sensord.stream.messages import message_chunks, plain_records, recorded_records
+from sensord.stream.recordings import is_recording
 from sensord.stream.stamps import TimeUnit
 from sensord.stream.tables import Chunk, FileOptions, Table, tables
 from sensord.stream.unpack import open_text
@@ -62,5 +63,10 @@ def _chunks(path: Path, text: TextIO, options: FileOptions, device_id: str) -> I
             break
     else:
         raise RecordingUnreadable(f"{path}: holds no readings")
-    read = message_chunks if head[-1].lstrip().startswith(("{", "[")) else delimited_chunks
-    return read(path, chain(head, text), options, device_id)
+    first = head[-1].lstrip()
+    if is_recording(first):
+        return message_chunks(path, recorded_records(path, device_id), options)
+    lines = chain(head, text)
+    if first.startswith(("{", "[")):
+        return message_chunks(path, plain_records(lines, device_id), options)
+    return delimited_chunks(path, lines, options, device_id)

@@ -1,6 +1,7 @@
 """Readings as lines of JSON messages, read by the daemon's own decoder; also the lines of a recorded topic."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import msgspec
 from sensord.errors import RecordingUnreadable
 from sensord.readings import Partition, Record
 from sensord.stream.decoders.json import JsonDecoder
+from sensord.stream.recordings import read_recording
 from sensord.stream.tables import Chunk, FileOptions
 
 LINES = 1_000  # a chunk's
@@ -24,17 +26,15 @@ class _Named(msgspec.Struct):
 _NAMES = msgspec.json.Decoder(_Named | list[_Named])
 
 
-def message_chunks(path: Path, lines: Iterator[str], options: FileOptions, device_id: str) -> Iterator[Chunk]:
-    """The file's messages. device_id: whose they are when neither message nor key says it.
+def message_chunks(path: Path, records: Iterator[Record], options: FileOptions) -> Iterator[Chunk]:
+    """The messages of a file's records, whose offsets are line numbers. Channels are those that appear.
 
-    Channels are those that appear. Raises RecordingUnreadable for what the daemon would make a dead letter.
+    Raises RecordingUnreadable for what the daemon would make a dead letter.
     """
-    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
     channels: dict[str, None] = {}
-    while chunk := list(islice(numbered, LINES)):
-        records = _records(chunk, device_id)
-        channels.update(dict.fromkeys(_channels(records)))
-        decoded = JsonDecoder(tuple(channels)).decode(Partition(path.name, 0), records)
+    while chunk := list(islice(records, LINES)):
+        channels.update(dict.fromkeys(_channels(chunk)))
+        decoded = JsonDecoder(tuple(channels)).decode(Partition(path.name, 0), chunk)
         if decoded.dead_letters:
             letter = decoded.dead_letters[0]
             raise RecordingUnreadable(f"{path}, line {letter.offset}: {letter.reason}: {letter.detail}")
@@ -49,10 +49,19 @@ def message_chunks(path: Path, lines: Iterator[str], options: FileOptions, devic
         )
 
 
-def _records(chunk: list[tuple[int, str]], device_id: str) -> list[Record]:
-    """Each line as a record whose offset is the line's number."""
+def plain_records(lines: Iterable[str], device_id: str) -> Iterator[Record]:
+    """Lines that are messages. device_id: whose they are when the message doesn't say it."""
     key = device_id.encode()
-    return [Record(offset=number, timestamp_ms=UNTIMED, key=key, value=line.encode()) for number, line in chunk]
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield Record(offset=number, timestamp_ms=UNTIMED, key=key, value=line.encode())
+
+
+def recorded_records(path: Path, device_id: str) -> Iterator[Record]:
+    """The records of a recorded topic. device_id: whose they are when neither message nor key says it."""
+    key = device_id.encode()
+    for number, (_, record) in enumerate(read_recording(path), start=2):  # the first line is the format's
+        yield replace(record, offset=number, key=key if record.key is None else record.key)
 
 
 def _channels(records: list[Record]) -> Iterator[str]:

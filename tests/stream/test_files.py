@@ -6,9 +6,11 @@ import pytest
 import zstandard
 
 from sensord.errors import RecordingUnreadable
+from sensord.readings import Partition, Record
 from sensord.simulate import FleetPlan, simulate
 from sensord.simulate.writing import write_recording
 from sensord.stream.files import FileOptions, Table, TimeUnit, device_names, read_tables
+from sensord.stream.recordings import create_recording
 
 START = 1_583_749_000_000_000  # 2020-03-09 10:16:40 UTC
 ENGINE = ("unit", "cycle", "setting1", "setting2", "setting3", *(f"sensor{number}" for number in range(1, 22)))
@@ -210,6 +212,24 @@ def test_json_lines_are_messages_or_arrays_of_them_and_channels_may_come_and_go(
 def test_a_message_that_the_daemon_would_refuse_is_refused_by_line(tmp_path: Path, line: str, said: str) -> None:
     good = '{"device_id":"a","timestamp":"2020-03-09T10:16:40Z","values":{"flow":1}}'
     assert refusal(written(tmp_path, f"{good}\n{line}\n", "a.jsonl")).startswith(said)
+
+
+def test_a_recorded_topic_gives_the_readings_of_its_messages(tmp_path: Path) -> None:
+    path = tmp_path / "topic.jsonl.zst"
+    with create_recording(path) as recording:
+        for offset, key in enumerate([b"b", b"a", b"b"]):
+            value = f'{{"timestamp":{START // 1_000 + offset},"values":{{"flow":{offset}}}}}'.encode()
+            recording.write(Partition("pumps", offset % 2), Record(70 + offset, START // 1_000, key, value))
+    b, a = read(path)
+    assert (b.device_id, b.values[:, 0].tolist(), b.lines.tolist()) == ("b", [0, 2], [2, 4])
+    assert (a.device_id, a.at.tolist()) == ("a", [START + 1_000])
+
+
+def test_noise_in_a_recorded_topic_is_refused_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "topic.jsonl"
+    with create_recording(path) as recording:
+        recording.write(Partition("pumps", 0), Record(7, START // 1_000, b"a", b"\xff"))
+    assert refusal(path).startswith(", line 2: malformed: not JSON")
 
 
 def test_a_missing_file_and_a_binary_file_are_refused_by_name(tmp_path: Path) -> None:
