@@ -172,7 +172,7 @@ def test_jsonl_and_csv_of_one_fleet_hold_the_same_tables(tmp_path: Path) -> None
         np.testing.assert_array_equal(other.values, one.values)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstandard"])
 @pytest.mark.parametrize("keep", [0.5, 0.99])
 def test_a_packed_file_that_is_cut_off_is_refused(tmp_path: Path, pack: object, keep: float) -> None:
     rows = "".join(f"2020-03-09T10:{n // 60:02d}:{n % 60:02d},{n * 37 % 101}\n" for n in range(3_000))
