@@ -95,17 +95,6 @@ def test_a_database_that_is_not_there_exits_with_78_and_the_remedy(sensord: Sens
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_that_does_not_answer_exits_with_69_and_its_address(
-    sensord: Sensord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sensord.cli.context.CONNECT_TIMEOUT_S", 0.1)
-    url = "postgresql://me:hunter2-of-the-sea@127.0.0.1:1/sensord"
-    ended = sensord("check-config", "--connect", "--timeout-s", "0.1", environ={"SENSORD_STORE__URL": url})
-    assert ended.code == 69
-    assert "127.0.0.1:1" in ended.err
-    assert "hunter2-of-the-sea" not in ended.out + ended.err
-
-
 class _Command(click.Command):
     """A command that fails as it was told to."""
 
