@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from sqlalchemy import Engine
 
 from sensord.errors import SchemaMismatch
 from sensord.logs import configure
 from sensord.settings import Loaded, Settings, StoreSettings, load_with_origins
+from sensord.store import Engine
 from sensord.store.database import check, connect_within, open_engine
 
 CONNECT_TIMEOUT_S = 5.0

@@ -1,1 +1,5 @@
-"""Everything sensord keeps in SQL: alerts, progress, dead letters, devices, the registry; the only user of sqlalchemy."""
+"""All that sensord keeps in SQL: alerts, progress, dead letters, devices, the registry. The only user of sqlalchemy."""
+
+from sqlalchemy import Engine
+
+__all__ = ["Engine"]
