@@ -14,6 +14,7 @@ from uuid import UUID
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.net.compat import KafkaNetClient
 
 from sensord.errors import SensordError, Unreachable
 from sensord.settings import KafkaSettings
@@ -122,12 +123,20 @@ def connected(settings: KafkaSettings, timeout_s: float, build: Callable[[dict[s
     """
     done: list[T] = []
     failed: list[Exception] = []
+    clients: list[KafkaNetClient] = []  # what a constructor that failed leaves behind
+
+    def client(**config: Any) -> KafkaNetClient:
+        clients.append(KafkaNetClient(**config))
+        return clients[-1]
 
     def attempt() -> None:
+        own = {"bootstrap_timeout_ms": int(timeout_s * 1_000), "kafka_client": client}
         try:
-            done.append(build(client_config(settings) | {"bootstrap_timeout_ms": int(timeout_s * 1_000)}))
+            done.append(build(client_config(settings) | own))
         except (KafkaError, OSError) as error:
             failed.append(error)
+            for made in clients:
+                made.close()
 
     with _kafka_complaints() as complaints:
         thread = threading.Thread(target=attempt, name="kafka-connect", daemon=True)

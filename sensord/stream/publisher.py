@@ -17,6 +17,7 @@ from sensord.errors import SensordError, Unreachable
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import DEFAULT_START_TIMEOUT_S, connected
 from sensord.stream.ranges import open_consumer, read_spans
+from sensord.stream.replay import Message
 
 HEADER = "sensord-replay"
 UNACKNOWLEDGED = 5_000  # records at most; the producer's own memory is not bounded
@@ -68,15 +69,15 @@ class Publisher:
             self._of_key[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions
         return self._of_key[key]
 
-    def send(self, partition: int, key: bytes | None, value: bytes | None, timestamp_ms: int, mark: Mark) -> None:
+    def send(self, partition: int, message: Message, mark: Mark) -> None:
         """Hand one record over; blocks now and then, until those before it are acknowledged."""
         try:
             sent = self._producer.send(
                 self._topic,
-                key=key,
-                value=value,
+                key=message.key,
+                value=message.value,
                 partition=partition,
-                timestamp_ms=timestamp_ms,
+                timestamp_ms=message.timestamp_ms,
                 headers=[(HEADER, mark.header())],
             )
         except KafkaError as error:
