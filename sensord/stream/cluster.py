@@ -199,7 +199,7 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if "failed: " in (said := record.getMessage()) and not said.startswith("Bootstrap failed"):
-            self._said.append(said.partition("failed: ")[2])
+            self._said.append(said.partition("failed: ")[2].partition(" (backoff")[0])
 
 
 @contextmanager

@@ -118,7 +118,11 @@ class KafkaSource:
         self._apply(self._consumer.resume)
 
     def hint(self, offsets: Mapping[Partition, int]) -> None:
-        held = {_topic_partition(p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
+        held = {
+            _topic_partition(p): OffsetAndMetadata(offset, "", -1)
+            for p, offset in offsets.items()
+            if p in self._started
+        }
         if held:
             self._consumer.commit_async(held)
 

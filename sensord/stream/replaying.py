@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from sensord.clock import Clock, SystemClock
-from sensord.errors import SensordError
+from sensord.errors import SensordError, Unreachable
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import DEFAULT_START_TIMEOUT_S, Cluster
 from sensord.stream.files import FileOptions
@@ -148,7 +148,11 @@ def _prepared(settings: KafkaSettings, topic: str, oldest_ms: int, options: Repl
     with Cluster(settings, options.timeout_s) as cluster:
         if options.partitions is not None:
             cluster.create(topic, options.partitions, KEEP_ALL)
-        found = cluster.wait_for([topic], 0)[topic]
+        found = cluster.topic(topic)
+        if found is None:
+            raise Unreachable(
+                f"Kafka at {settings.bootstrap_servers} has no topic {topic}; --partitions creates one that keeps all"
+            )
         kept_ms = cluster.retention_ms(topic)
     if kept_ms is not None and oldest_ms < now_ms - kept_ms:
         raise SensordError(

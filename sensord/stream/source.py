@@ -32,11 +32,17 @@ class Source(Protocol):
     """A member of a consumer group, or something that behaves like one."""
 
     def poll(self, timeout_s: float) -> Batch:
-        """Wait up to timeout_s for records or assignment changes. Raises SourceFailed; never poll again after that."""
+        """Wait up to timeout_s for records or assignment changes.
+
+        Raises OffsetsLost when the log no longer holds a position, SourceFailed for all else; never poll again then.
+        """
         ...
 
     def start(self, partition: Partition, offset: int) -> None:
-        """Deliver an arrived partition from this offset on. Arrived partitions deliver nothing before it."""
+        """Deliver an arrived partition from this offset on. Arrived partitions deliver nothing before it.
+
+        Does nothing for a partition that has left in the meantime: the next poll says so.
+        """
         ...
 
     def bounds(self, partition: Partition) -> Bounds:

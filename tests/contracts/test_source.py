@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import uuid4
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from sensord.errors import OffsetsLost, SensordError, SourceFailed, Unreachable
 from sensord.readings import Partition, Record
@@ -32,6 +32,8 @@ class Place(Protocol):
 
     def recreate(self) -> None: ...
 
+    def hinted(self, partition: Partition) -> int | None: ...
+
 
 class MemoryPlace:
     def __init__(self) -> None:
@@ -48,6 +50,9 @@ class MemoryPlace:
 
     def recreate(self) -> None:
         self.log.create(self.topic, partitions=2)
+
+    def hinted(self, partition: Partition) -> int | None:
+        return self.log.hints.get(("sensord", partition))
 
 
 class KafkaPlace:
@@ -74,6 +79,16 @@ class KafkaPlace:
         self.cluster.delete(self.topic)
         wait_until(lambda: self.cluster.topic(self.topic) is None)
         wait_until(lambda: self.cluster.create(self.topic, partitions=2))
+
+    def hinted(self, partition: Partition) -> int | None:
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.settings.bootstrap_servers, group_id=self.settings.group_id, enable_auto_commit=False
+        )
+        try:
+            offset: int | None = consumer.committed(TopicPartition(partition.topic, partition.number))
+        finally:
+            consumer.close()
+        return offset
 
     def close(self) -> None:
         for source in self.sources:
@@ -289,11 +304,12 @@ def test_poll_after_close_is_refused(place: Place) -> None:
         source.poll(0.3)
 
 
-def test_hints_are_taken_at_any_time(place: Place) -> None:
+def test_a_hint_reaches_the_groups_monitors(place: Place) -> None:
     partition = partitions(place)[0]
     place.append(partition, b"0")
     seen = joined(place)
     seen.source.start(partition, 0)
     wait_until(lambda: seen.count() == 1, seen)
+    assert place.hinted(partition) is None
     seen.source.hint({partition: 1})
-    seen.source.close()
+    wait_until(lambda: place.hinted(partition) == 1)

@@ -11,6 +11,7 @@ from sensord.settings import KafkaSettings
 from sensord.stream.cluster import Cluster, client_config
 from sensord.stream.kafka import KafkaSource
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # kafka-python's, see leftovers
 PASSWORD = "open-sesame"  # noqa: S105
 
 
