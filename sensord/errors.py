@@ -85,6 +85,10 @@ class BundleInvalid(SensordError):
     """A bundle is damaged, out of bounds or does not fit the fleet: keep the old one."""
 
 
+class NotFound(SensordError):
+    """Nothing goes by this name, or more than one thing does; says which."""
+
+
 class HistoryUnusable(SensordError):
     """History that nothing can be learned from; says what is wrong and how much is needed."""
 

@@ -1,13 +1,18 @@
-"""Claim, commit, snapshot: the database's offset is the truth, fenced by an epoch. Used by `daemon` alone.
-
-CONTRACT (implementation by `Progress`):
-"""
+"""Claim, commit, snapshot: the database's offset is the truth, fenced by an epoch. Used by `daemon` alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, func, select, update
 
 from sensord.detection.alerts import AlertChange
+from sensord.errors import PartitionLost
 from sensord.readings import DeadLetter, Partition
+from sensord.store import alerts, dead_letters, devices
+from sensord.store.database import insert_into, reading, row_as, writing
+from sensord.store.devices import DeviceSeen
+from sensord.store.schema import gaps, instant, partition_progress, state_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +44,6 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceSeen:
-    """A device new to this partition or seen again: event times, microseconds UTC."""
-
-    device_id: str
-    first_seen_at: int
-    last_seen_at: int
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """All that one partition commits at once.
 
@@ -65,5 +61,182 @@ class Checkpoint:
     devices: Sequence[DeviceSeen] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit has to tell. conflicts: new alerts whose row was there already; on live data that is a bug."""
+
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionProgress:
+    """How far one partition is, as its row reads."""
+
+    fleet: str
+    topic: str
+    partition: int
+    topic_id: str
+    epoch: int
+    owner: str
+    next_offset: int | None
+    state_offset: int | None
+    model_id: str | None
+    claimed_at: datetime
+    committed_at: datetime | None
+
+
 class Progress:
-    """claim(fleet, partition, owner, topic_id) -> Claim; commit(checkpoints, at) raises PartitionLost(partitions)."""
+    """Partitions' progress in one database. Every method is one transaction, and raises StoreUnavailable.
+
+    After StoreUnavailable the outcome of a commit is unknown: claim again, which waits for the old transaction to end.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def claim(self, fleet: str, partition: Partition, owner: str, topic_id: str, at: int) -> Claim:
+        """Take a partition over: from here on its former owner's commits fail. at: wall time, microseconds.
+
+        Waits for a transaction that holds the partition. The claim's topic_id is the stored one; the given one is
+        stored only where none was known.
+        """
+        with writing(self._engine) as connection:
+            taken = _take(connection, fleet, partition, owner, topic_id, instant(at))
+            return replace(taken, pages=_pages(connection, fleet, partition))
+
+    def commit(self, checkpoints: Sequence[Checkpoint], at: int) -> Committed:
+        """Write all checkpoints or, where any of them is fenced off, nothing. at: wall time, microseconds.
+
+        1. Move every partition's offset, on condition that it is still ours and stands where we left it.
+        2. Any that didn't move: raise PartitionLost naming them all; nothing is written.
+        3. Write alerts, dead letters, devices and state pages.
+        4. Only then COMMIT.
+        """
+        if not checkpoints:
+            return Committed(conflicts=0)
+        now = instant(at)
+        with writing(self._engine) as connection:
+            lost = [mark.partition for mark in _in_order(checkpoints) if not _advance(connection, mark, now)]
+            if lost:
+                raise PartitionLost(tuple(lost))
+            conflicts = alerts.write(connection, [change for mark in checkpoints for change in mark.alerts], now)
+            for mark in checkpoints:
+                dead_letters.write(connection, mark.fleet, mark.dead_letters, now)
+            devices.write(
+                connection, [(mark.fleet, mark.partition, seen) for mark in checkpoints for seen in mark.devices]
+            )
+            _write_pages(connection, checkpoints)
+        return Committed(conflicts)
+
+    def accept_gap(
+        self, claim: Claim, from_offset: int | None, to_offset: int, topic_id: str, reason: str, at: int
+    ) -> Claim:
+        """Give up the readings between two offsets: record the gap, drop the state, close what it left open.
+
+        Returns the claim as it stands then. Raises PartitionLost.
+        """
+        now = instant(at)
+        fleet, partition = claim.fleet, claim.partition
+        with writing(self._engine) as connection:
+            moved = connection.execute(
+                update(partition_progress)
+                .where(_of(partition_progress, fleet, partition), partition_progress.c.epoch == claim.epoch)
+                .values(next_offset=to_offset, state_offset=None, model_id=None, topic_id=topic_id, committed_at=now)
+            )
+            if moved.rowcount == 0:
+                raise PartitionLost((partition,))
+            connection.execute(delete(state_pages).where(_of(state_pages, fleet, partition)))
+            alerts.close_open(connection, fleet, partition, "gap", now)
+            connection.execute(
+                gaps.insert(),
+                {
+                    "fleet": fleet,
+                    "topic": partition.topic,
+                    "partition": partition.number,
+                    "from_offset": from_offset,
+                    "to_offset": to_offset,
+                    "reason": reason,
+                    "recorded_at": now,
+                },
+            )
+        return Claim(fleet, partition, claim.epoch, to_offset, None, topic_id, None, {})
+
+    def partitions(self) -> list[PartitionProgress]:
+        """Every partition's progress, by fleet, topic and number."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(partition_progress).order_by(*partition_progress.primary_key))
+            return [row_as(PartitionProgress, row) for row in rows]
+
+
+def _take(connection: Connection, fleet: str, partition: Partition, owner: str, topic_id: str, now: datetime) -> Claim:
+    """Raise the epoch, or insert the row with the first one, in one statement; without the pages."""
+    table = partition_progress
+    insert = insert_into(connection, table).values(
+        **_key(fleet, partition), topic_id=topic_id, epoch=1, owner=owner, claimed_at=now
+    )
+    statement = insert.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={
+            "epoch": table.c.epoch + 1,
+            "owner": owner,
+            "claimed_at": now,
+            "topic_id": func.coalesce(func.nullif(table.c.topic_id, ""), insert.excluded.topic_id),
+        },
+    )
+    row = connection.execute(
+        statement.returning(
+            table.c.epoch, table.c.next_offset, table.c.state_offset, table.c.topic_id, table.c.model_id
+        )
+    ).one()
+    return Claim(fleet, partition, row.epoch, row.next_offset, row.state_offset, row.topic_id, row.model_id, {})
+
+
+def _pages(connection: Connection, fleet: str, partition: Partition) -> dict[int, bytes]:
+    rows = connection.execute(select(state_pages.c.page, state_pages.c.data).where(_of(state_pages, fleet, partition)))
+    return {row.page: row.data for row in rows}
+
+
+def _advance(connection: Connection, mark: Checkpoint, now: datetime) -> bool:
+    """Move a partition's offset; False where its epoch or its offset isn't what this owner holds."""
+    moved: dict[str, object] = {"next_offset": mark.next_offset, "committed_at": now}
+    if mark.snapshot is not None:
+        moved |= {"state_offset": mark.next_offset, "model_id": mark.snapshot.model_id}
+    result = connection.execute(
+        update(partition_progress)
+        .where(
+            _of(partition_progress, mark.fleet, mark.partition),
+            partition_progress.c.epoch == mark.epoch,
+            partition_progress.c.next_offset.is_not_distinct_from(mark.previous_offset),
+        )
+        .values(moved)
+    )
+    return result.rowcount == 1
+
+
+def _in_order(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """The one order in which every process locks partitions, so that no two of them lock each other out."""
+    return sorted(checkpoints, key=lambda mark: (mark.fleet, mark.partition))
+
+
+def _write_pages(connection: Connection, checkpoints: Sequence[Checkpoint]) -> None:
+    rows = [
+        {**_key(mark.fleet, mark.partition), "page": page, "data": data}
+        for mark in checkpoints
+        if mark.snapshot is not None
+        for page, data in mark.snapshot.pages.items()
+    ]
+    if not rows:
+        return
+    insert = insert_into(connection, state_pages)
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=list(state_pages.primary_key), set_={"data": insert.excluded.data}),
+        rows,
+    )
+
+
+def _key(fleet: str, partition: Partition) -> dict[str, object]:
+    return {"fleet": fleet, "topic": partition.topic, "partition": partition.number}
+
+
+def _of(table: Table, fleet: str, partition: Partition) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == value for name, value in _key(fleet, partition).items()))

@@ -1,0 +1,277 @@
+"""The alerts table: written by a commit, read and answered by people. Used by `progress` and `cli`.
+
+The daemon writes an episode's own columns; acknowledged_* and feedback_* belong to people and it never touches them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Select, bindparam, insert, select, update
+
+from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Severity, Status
+from sensord.errors import NotFound
+from sensord.readings import Partition
+from sensord.store.database import insert_into, matches, reading, row_as, writing
+from sensord.store.schema import ALERT_VERSION, alert_events, alerts, instant
+
+
+class Feedback(StrEnum):
+    """What a person says about an alert."""
+
+    REAL = "real"
+    FALSE_ALARM = "false_alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """One row of `alerts`; times are aware UTC."""
+
+    id: UUID
+    fleet: str
+    device_id: str
+    kind: Kind
+    status: Status
+    severity: Severity
+    opened_at: datetime
+    last_seen_at: datetime
+    closed_at: datetime | None
+    detected_at: datetime
+    updated_at: datetime
+    score_first: float
+    score_peak: float
+    score_last: float
+    threshold: float
+    readings: int
+    top_channels: tuple[ChannelShare, ...]
+    evidence: Evidence
+    model_id: str
+    run: str
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    close_reason: str | None
+    acknowledged_by: str | None
+    acknowledged_at: datetime | None
+    feedback: Feedback | None
+    feedback_by: str | None
+    feedback_at: datetime | None
+    feedback_comment: str | None
+    schema_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEvent:
+    """One line of an alert's history. by: who; None is the daemon."""
+
+    sequence: int
+    alert_id: UUID
+    event: str
+    at: datetime
+    recorded_at: datetime
+    severity: Severity
+    by: str | None
+    comment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts. since: opened at or after. device: a glob of * and ?. None lets everything through."""
+
+    fleet: str | None = None
+    device: str | None = None
+    since: datetime | None = None
+    open_only: bool = False
+    severity: Severity | None = None
+    kind: Kind | None = None
+    run: str | None = None
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+
+def list_alerts(engine: Engine, filters: AlertFilter, limit: int | None = None) -> list[AlertRow]:
+    """Matching alerts, the last opened first. Raises StoreUnavailable."""
+    chosen = _narrowed(select(alerts), filters).order_by(alerts.c.opened_at.desc(), alerts.c.id).limit(limit)
+    with reading(engine) as connection:
+        return [row_as(AlertRow, row) for row in connection.execute(chosen)]
+
+
+def show(engine: Engine, name: str) -> AlertRow:
+    """The one alert whose id is or begins with `name`. Raises NotFound, StoreUnavailable."""
+    with reading(engine) as connection:
+        return _named(connection, name)
+
+
+def history(engine: Engine, alert_id: UUID) -> list[AlertEvent]:
+    """What happened to an alert, in the order it was recorded."""
+    lines = select(alert_events).where(alert_events.c.alert_id == alert_id).order_by(alert_events.c.sequence)
+    with reading(engine) as connection:
+        return [row_as(AlertEvent, row) for row in connection.execute(lines)]
+
+
+def acknowledge(engine: Engine, name: str, by: str, at: int) -> AlertRow:
+    """Say that somebody looks at it. at: wall time, microseconds. Raises NotFound, StoreUnavailable."""
+    return _answer(engine, name, "acknowledged", at, by, None, {"acknowledged_by": by, "acknowledged_at": instant(at)})
+
+
+def feedback(engine: Engine, name: str, verdict: Feedback, by: str, at: int, comment: str | None = None) -> AlertRow:
+    """Say whether it was real; the last word counts. at: wall time, microseconds. Raises NotFound, StoreUnavailable."""
+    said = {
+        "feedback": verdict.value,
+        "feedback_by": by,
+        "feedback_at": instant(at),
+        "feedback_comment": comment,
+    }
+    return _answer(engine, name, "feedback", at, by, comment, said)
+
+
+def _narrowed(chosen: Select[*tuple[object, ...]], filters: AlertFilter) -> Select[*tuple[object, ...]]:
+    equal = {"fleet": filters.fleet, "severity": filters.severity, "kind": filters.kind, "run": filters.run}
+    chosen = chosen.where(*(alerts.c[name] == str(value) for name, value in equal.items() if value is not None))
+    if filters.open_only:
+        chosen = chosen.where(alerts.c.status == Status.OPEN.value)
+    if filters.since is not None:
+        chosen = chosen.where(alerts.c.opened_at >= filters.since)
+    if filters.device is not None:
+        chosen = chosen.where(matches(alerts.c.device_id, filters.device))
+    return chosen
+
+
+def _named(connection: Connection, name: str) -> AlertRow:
+    digits = name.replace("-", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
+        raise NotFound(f"{name!r} is no alert's id nor the beginning of one")
+    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    rows = connection.execute(
+        select(alerts).where(alerts.c.id.between(first, last)).order_by(alerts.c.id).limit(2)
+    ).all()
+    if not rows:
+        raise NotFound(f"no alert's id begins with {name!r}")
+    if len(rows) > 1:
+        raise NotFound(f"several alerts' ids begin with {name!r}, among them {rows[0].id} and {rows[1].id}")
+    return row_as(AlertRow, rows[0])
+
+
+def _answer(
+    engine: Engine, name: str, said: str, at: int, by: str, comment: str | None, values: Mapping[str, object]
+) -> AlertRow:
+    with writing(engine) as connection:
+        alert = _named(connection, name)
+        connection.execute(update(alerts).where(alerts.c.id == alert.id).values(updated_at=instant(at), **values))
+        line = {"alert_id": alert.id, "event": said, "at": instant(at), "recorded_at": instant(at)}
+        connection.execute(
+            insert(alert_events), line | {"severity": alert.severity.value, "by": by, "comment": comment}
+        )
+        return _named(connection, str(alert.id))
+
+
+# --- the daemon, inside its transaction ------------------------------------------------------------------------------
+
+
+def write(connection: Connection, changes: Sequence[AlertChange], now: datetime) -> int:
+    """Insert new alerts, update known ones, record what happened; return how many new ones were there already."""
+    new = [_new_row(change.alert, now) for change in changes if change.is_new]
+    added = _insert(connection, new)
+    _update(connection, [change.alert for change in changes if not change.is_new], now)
+    happened = [
+        _event_row(change.alert, event, now)
+        for change in changes
+        if not change.is_new or change.alert.id in added
+        for event in change.events
+    ]
+    if happened:
+        connection.execute(insert(alert_events), happened)
+    return len(new) - len(added)
+
+
+def close_open(connection: Connection, fleet: str, partition: Partition, reason: str, now: datetime) -> None:
+    """Close what is open on a partition whose state is given up: nothing would ever close it."""
+    closed = connection.execute(
+        update(alerts)
+        .where(
+            alerts.c.fleet == fleet,
+            alerts.c.topic == partition.topic,
+            alerts.c.partition == partition.number,
+            alerts.c.status == Status.OPEN.value,
+        )
+        .values(status=Status.CLOSED.value, closed_at=alerts.c.last_seen_at, close_reason=reason, updated_at=now)
+        .returning(alerts.c.id, alerts.c.closed_at, alerts.c.severity)
+    ).all()
+    if closed:
+        connection.execute(
+            insert(alert_events),
+            [
+                {"alert_id": alert_id, "event": "closed", "at": at, "recorded_at": now, "severity": severity}
+                for alert_id, at, severity in closed
+            ],
+        )
+
+
+def _insert(connection: Connection, rows: list[dict[str, object]]) -> set[UUID]:
+    if not rows:
+        return set()
+    statement = insert_into(connection, alerts).on_conflict_do_nothing().returning(alerts.c.id)
+    return set(connection.scalars(statement, rows))
+
+
+def _update(connection: Connection, known: Sequence[Alert], now: datetime) -> None:
+    """One batch for each set of columns that alerts bring."""
+    batches: dict[tuple[str, ...], list[dict[str, object]]] = {}
+    for alert in known:
+        row = _figures(alert, now) | {"known_id": alert.id}
+        batches.setdefault(tuple(row), []).append(row)
+    for rows in batches.values():
+        connection.execute(update(alerts).where(alerts.c.id == bindparam("known_id")), rows)
+
+
+def _new_row(alert: Alert, now: datetime) -> dict[str, object]:
+    return _figures(alert, now) | {
+        "id": alert.id,
+        "fleet": alert.fleet,
+        "device_id": alert.device_id,
+        "opened_at": instant(alert.opened_at),
+        "detected_at": now,
+        "score_first": alert.score_first,
+        "run": alert.run,
+        "topic": alert.topic,
+        "partition": alert.partition,
+        "first_offset": alert.first_offset,
+        "schema_version": ALERT_VERSION,
+    }
+
+
+def _figures(alert: Alert, now: datetime) -> dict[str, object]:
+    """The columns that move while an episode goes on; without explanation and evidence where the alert brings none."""
+    grounds = {"top_channels": alert.top_channels, "evidence": alert.evidence}
+    return {
+        "kind": alert.kind.value,
+        "status": alert.status.value,
+        "severity": alert.severity.value,
+        "last_seen_at": instant(alert.last_seen_at),
+        "closed_at": None if alert.closed_at is None else instant(alert.closed_at),
+        "updated_at": now,
+        "score_peak": alert.score_peak,
+        "score_last": alert.score_last,
+        "threshold": alert.threshold,
+        "readings": alert.readings,
+        "model_id": alert.model_id,
+        "last_offset": alert.last_offset,
+        "close_reason": alert.close_reason,
+        **{name: value for name, value in grounds.items() if value is not None},
+    }
+
+
+def _event_row(alert: Alert, event: str, now: datetime) -> dict[str, object]:
+    happened_at = {"opened": alert.opened_at, "closed": alert.closed_at}.get(event) or alert.last_seen_at
+    return {
+        "alert_id": alert.id,
+        "event": event,
+        "at": instant(happened_at),
+        "recorded_at": now,
+        "severity": alert.severity.value,
+    }

@@ -1,0 +1,305 @@
+"""One door to the database: engines, transactions, the schema's revision, the daemon's lock. Used by `cli` and `store`.
+
+What a catcher can answer leaves here as one of our errors; addresses in messages never carry a password.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import stamina
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, ColumnElement, Connection, Engine, Row, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    PendingRollbackError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from sensord.errors import SchemaMismatch, SettingsInvalid, StoreLocked, StoreUnavailable, Unreachable
+
+T = TypeVar("T")
+
+VERSION_TABLE = "sensord_schema"
+BUSY_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 5
+_UPGRADE_LOCK = 0x73656E736F7264  # "sensord": the key of PostgreSQL's advisory lock
+_SQLITE_ERROR = 1  # sqlite's code for a statement that is wrong by itself
+
+_POSTGRES_TIMEOUTS = {
+    "idle_in_transaction_session_timeout": "10s",  # a frozen daemon lets go of its rows
+    "lock_timeout": "5s",
+    "statement_timeout": "30s",
+}
+_POSTGRES_CONNECTION = {
+    "application_name": "sensord",
+    "connect_timeout": str(CONNECT_TIMEOUT_S),
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+# --- engines ---------------------------------------------------------------------------------------------------------
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `sqlite:///file` or `postgresql://...`; connects to nothing yet, makes an SQLite file's folder.
+
+    Raises SettingsInvalid for any other url.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        _sqlite_file(parsed).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(
+            parsed, hide_parameters=True, json_serializer=_json, json_deserializer=msgspec.json.decode
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        parsed,
+        connect_args=_postgres_arguments(parsed),
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        hide_parameters=True,
+        json_serializer=_json,
+        json_deserializer=msgspec.json.decode,
+    )
+
+
+def address(url: URL) -> str:
+    """The url for people: no password, and no query, which may hide one."""
+    return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
+
+
+def connect_within(engine: Engine, timeout_s: float) -> None:
+    """Return once the database answers. Blocks up to about timeout_s; raises Unreachable."""
+    try:
+        for attempt in stamina.retry_context(
+            on=OperationalError, attempts=None, timeout=timeout_s, wait_initial=0.1, wait_max=2.0
+        ):
+            with attempt, engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+    except DBAPIError as error:
+        raise Unreachable(f"database {address(engine.url)}: {_cause(error)}") from error
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(re.sub(r"^postgres(ql)?:", "postgresql+psycopg:", url))
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError):  # their messages may quote the url, password and all
+        raise SettingsInvalid(
+            "store.url is no database url; expected sqlite:///FILE or postgresql://HOST/NAME"
+        ) from None
+    if backend not in ("sqlite", "postgresql"):
+        raise SettingsInvalid(
+            f"store.url: {backend} is not supported; expected sqlite:///FILE or postgresql://HOST/NAME"
+        )
+    if backend == "sqlite":
+        _sqlite_file(parsed)
+    return parsed
+
+
+def _sqlite_file(url: URL) -> Path:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise SettingsInvalid("store.url names no SQLite file; expected sqlite:///FILE")
+    return Path(url.database).resolve()
+
+
+def _postgres_arguments(url: URL) -> dict[str, str]:
+    """Our defaults; what the url itself says wins."""
+    options = " ".join(f"-c {name}={value}" for name, value in _POSTGRES_TIMEOUTS.items())
+    given = url.query.get("options", "")
+    theirs = given if isinstance(given, str) else " ".join(given)
+    ours = {name: value for name, value in _POSTGRES_CONNECTION.items() if name not in url.query}
+    return ours | {"options": f"{options} {theirs}".strip()}
+
+
+def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself: `_begin_sqlite` does
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Writers take the write lock at once: one that reads first and upgrades later can fail without waiting."""
+    reads = connection.get_execution_options().get("sensord_reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()  # dataclasses as objects, NaN and infinities as null
+
+
+# --- transactions ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction: committed at the end, rolled back on any exception. Raises StoreUnavailable."""
+    with _unavailable(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One transaction that only reads, and on SQLite waits for no writer. Raises StoreUnavailable."""
+    with _unavailable(engine), engine.connect().execution_options(sensord_reads=True) as connection:
+        yield connection
+
+
+def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """INSERT that knows ON CONFLICT."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def row_as(kind: type[T], row: Row[*tuple[object, ...]]) -> T:
+    """A row as the dataclass whose fields are its columns."""
+    return msgspec.convert({str(name): value for name, value in row._mapping.items()}, kind)
+
+
+def matches(column: ColumnElement[str], glob: str) -> ColumnElement[bool]:
+    """Whether a column matches a glob of `*` and `?`, the same on both databases."""
+    if not re.search(r"[*?]", glob):
+        return column == glob
+    wild = {"*": ".*", "?": "."}
+    return column.regexp_match("^" + "".join(wild.get(sign) or re.escape(sign) for sign in glob) + "$")
+
+
+@contextmanager
+def _unavailable(engine: Engine) -> Iterator[None]:
+    """Turn the database's failures into StoreUnavailable and drop every idle connection; our own mistakes pass."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout, PendingRollbackError) as error:
+        if not _is_failure(error):
+            raise
+        engine.dispose()
+        raise StoreUnavailable(f"database {address(engine.url)}: {_cause(error)}") from error
+
+
+def _is_failure(error: Exception) -> bool:
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return True
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return isinstance(error, OperationalError) and code != _SQLITE_ERROR
+    return isinstance(error, OperationalError | InterfaceError | InternalError)
+
+
+def _cause(error: Exception) -> str:
+    """What the driver said, on one line, without the statement."""
+    said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    return " ".join(said.split()) or type(error).__name__
+
+
+# --- the schema's revision -------------------------------------------------------------------------------------------
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the schema to this version's revision, in one transaction; any number of processes may try at once.
+
+    Raises SchemaMismatch where the schema is ahead, StoreUnavailable.
+    """
+    with writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+        _refuse_ahead(_found(connection), engine)
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def expected_revision() -> str:
+    """The schema revision that this version needs."""
+    return _scripts().get_current_head() or ""
+
+
+def check(engine: Engine) -> None:
+    """Raise SchemaMismatch unless the schema is at this version's revision; StoreUnavailable."""
+    with reading(engine) as connection:
+        found = _found(connection)
+    _refuse_ahead(found, engine)
+    expected = expected_revision()
+    if found != expected:
+        raise SchemaMismatch(
+            f"database {address(engine.url)}: schema is at {found or 'no revision'}, this sensord needs {expected}: "
+            "run `sensord db upgrade`"
+        )
+
+
+def _refuse_ahead(found: str | None, engine: Engine) -> None:
+    scripts = _scripts()
+    known = {script.revision for script in scripts.walk_revisions()}
+    if found is not None and found not in known:
+        raise SchemaMismatch(
+            f"database {address(engine.url)}: schema is at {found}, which this sensord doesn't know (it needs "
+            f"{scripts.get_current_head()}): upgrade sensord"
+        )
+
+
+def _found(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "sensord.store:migrations")
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+# --- one daemon a file -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def lock_for_daemon(url: str) -> Iterator[None]:
+    """Hold `FILE.lock` so that one daemon at a time works on an SQLite file; nothing to hold on PostgreSQL.
+
+    Raises StoreLocked at once. The kernel lets go when the process ends, however it ends.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        yield
+        return
+    path = Path(f"{_sqlite_file(parsed)}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise StoreLocked(
+                f"{path}: another daemon (process {file.read().strip() or 'unknown'}) works on this database; stop it, "
+                "or use PostgreSQL for several daemons"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
