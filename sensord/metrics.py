@@ -92,9 +92,6 @@ class Metrics:
             buckets=SIZES,
             registry=registry,
         )
-        self.wave_readings = Histogram(
-            "sensord_wave_readings", "Devices stepped at once.", ["fleet"], buckets=SIZES, registry=registry
-        )
         self.score_seconds = Histogram(
             "sensord_score_seconds", "Scoring one batch of a partition.", ["fleet"], buckets=SECONDS, registry=registry
         )
@@ -106,9 +103,6 @@ class Metrics:
             registry=registry,
         )
         # --- the log
-        self.lag_records = Gauge(
-            "sensord_lag_records", "Records behind the end of this process's partitions.", ["fleet"], registry=registry
-        )
         self.partitions = Gauge("sensord_partitions", "Partitions adopted.", ["fleet"], registry=registry)
         self.rebalances = Counter("sensord_rebalances_total", "Changes of the assignment.", registry=registry)
         # --- the database
@@ -177,13 +171,12 @@ class Metrics:
         """A bundle did not load or did not fit; the old one stays."""
         self.refused_bundles.labels(fleet).inc()
 
-    def holds(self, partitions: Mapping[str, int], devices: Mapping[str, int], lag: Mapping[str, int]) -> None:
+    def holds(self, partitions: Mapping[str, int], devices: Mapping[str, int]) -> None:
         """What this process holds now, by fleet; a fleet that is named no more holds nothing."""
         for fleet in {*self._fleets, *partitions}:
             mine = self._fleet(fleet)
             mine.partitions.set(partitions.get(fleet, 0))
             mine.devices.set(devices.get(fleet, 0))
-            mine.lag_records.set(lag.get(fleet, 0))
 
     def scores_with(self, fleet: str, bundle_id: str) -> None:
         """A fleet is scored with this bundle from now on."""
@@ -205,7 +198,6 @@ class Metrics:
                 self.batch_readings.labels(fleet),
                 self.partitions.labels(fleet),
                 self.devices.labels(fleet),
-                self.lag_records.labels(fleet),
             )
         return self._fleets[fleet]
 
@@ -219,4 +211,3 @@ class _FleetMetrics:
     batch_readings: Histogram
     partitions: Gauge
     devices: Gauge
-    lag_records: Gauge

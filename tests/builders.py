@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from sensord.clock import MICROSECONDS
 from sensord.detection.fleet import Fleet, Origin
@@ -20,7 +21,7 @@ from sensord.model.bundle import (
     unpack,
 )
 from sensord.model.network import Network, NetworkShape
-from sensord.readings import Floats, Partition, Readings
+from sensord.readings import Partition, Readings
 
 PUMPS = Partition("sensors.pumps", 0)
 START = 1_700_000_000 * MICROSECONDS
@@ -80,20 +81,21 @@ def fleet(model: Bundle | None = None, max_gap_s: float = 300.0) -> Fleet:
 
 
 def readings(
-    values: Sequence[Sequence[float]] | Floats,
+    values: ArrayLike,
     device_ids: Sequence[str] | str = "pump-1",
     seconds: Sequence[float] | None = None,
     offsets: Sequence[int] | None = None,
     first: int = 0,
 ) -> Readings:
     """Readings a second apart from offset `first` on, of one device unless told otherwise."""
-    n = len(values)
+    columns = np.asarray(values, np.float32)
+    n = len(columns)
     names = [device_ids] * n if isinstance(device_ids, str) else list(device_ids)
     at = np.arange(first, first + n) if seconds is None else np.asarray(seconds)
     return Readings(
         PUMPS,
         names,
         START + np.round(at * MICROSECONDS).astype(np.int64),
-        np.asarray(values, np.float32).reshape(n, -1),
+        columns.reshape(n, -1),
         np.arange(first, first + n) if offsets is None else np.asarray(offsets, np.int64),
     )

@@ -58,7 +58,7 @@ def busy() -> Metrics:
     metrics.fenced(2)
     metrics.store_failed()
     metrics.refused("pumps")
-    metrics.holds({"pumps": 3}, {"pumps": 20}, {"pumps": 7})
+    metrics.holds({"pumps": 3}, {"pumps": 20})
     metrics.scores_with("pumps", "pumps-1")
     return metrics
 
@@ -77,13 +77,12 @@ def test_what_the_loop_says_is_what_is_counted() -> None:
     assert value(metrics, "sensord_dead_letters_total", fleet="pumps", reason="malformed") == 2
     assert value(metrics, "sensord_alert_conflicts_total") == 1
     assert value(metrics, "sensord_fenced_partitions_total") == 2
-    assert value(metrics, "sensord_lag_records", fleet="pumps") == 7
 
 
 def test_a_fleet_that_holds_nothing_any_more_shows_nothing() -> None:
     metrics = busy()
-    metrics.holds({}, {}, {})
-    for name in ("sensord_partitions", "sensord_devices", "sensord_lag_records"):
+    metrics.holds({}, {})
+    for name in ("sensord_partitions", "sensord_devices"):
         assert value(metrics, name, fleet="pumps") == 0
 
 

@@ -64,7 +64,7 @@ def watch(settings: Settings, accept_gap: bool, stop: Stop) -> bool:
                 models.current(fleet)  # fail now, not at the first partition
             topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]
             watchdog = Watchdog(clock, daemon.watchdog_s)
-            source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s)
+            source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, settings.kafka.session_timeout_s)
             loop = Loop(source, Progress(engine), models, _rules(settings, accept_gap), clock, watchdog, Metrics())
             watchdog.start()
             log.info("running", topics=topics, store=settings.store.place)

@@ -128,7 +128,8 @@ def _show(trained: Trained) -> None:
     """What was learned, beside the baselines; honest where the model is no better."""
     manifest = trained.bundle.manifest
     metrics = manifest.metrics
-    table = Table(title=f"{manifest.bundle_id}: one-step error on held-out history (scaled; less is better)", box=None)
+    click.echo(f"{manifest.bundle_id}: one-step error on held-out history, scaled; less is better")
+    table = Table(box=None)
     table.add_column("expectation")
     table.add_column("error", justify="right")
     for expectation in Expectation:
@@ -138,8 +139,9 @@ def _show(trained: Trained) -> None:
     if metrics[f"held_out_error_{Expectation.MODEL}"] >= best:
         click.echo("the recurrent state adds nothing here: a baseline expects as well")
     click.echo(
-        f"{manifest.history.readings} readings of {manifest.history.devices} devices, one every {manifest.period_s:g} s; "
-        f"{metrics['alerts_on_history']:.0f} alerts on {metrics['device_days']:.2f} device-days of history"
+        f"{manifest.history.readings} readings of {manifest.history.devices} devices, one every "
+        f"{manifest.period_s:g} s; {metrics['alerts_on_history']:.0f} alerts on {metrics['device_days']:.2f} "
+        "device-days of history"
     )
 
 

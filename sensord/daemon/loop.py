@@ -4,6 +4,7 @@ Restart, failover, zombie and unknown commit are one code path: whatever happene
 database says is believed, and the log is replayed from the snapshot. Nothing is flushed on the way out of a rebalance.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -89,7 +90,9 @@ class Loop:
         self._adopt_unclaimed()
         for partition, records in batch.records.items():
             if (shard := self.shards.get(partition)) is not None:
-                self._metrics.progressed(shard.name, shard.feed(records))
+                with self._metrics.score_seconds.labels(shard.name).time():
+                    progressed = shard.feed(records)
+                self._metrics.progressed(shard.name, progressed)
         self._save_when_due()
         self._watchdog.tick()
 
@@ -198,6 +201,7 @@ class Loop:
         self._commit.reset(now)
         if snapshot:
             self._snapshot.reset(now)
+            self._take_stock()
 
     def _save(self, snapshot: bool) -> None:
         """Commit what there is; a fenced partition is forgotten and the rest goes through without it."""
@@ -206,19 +210,30 @@ class Loop:
                 self._swap_models()
             while checkpoints := [s.checkpoint(snapshot) for s in self.shards.values() if s.worth_saving(snapshot)]:
                 try:
-                    self._commit_all(checkpoints)
+                    self._commit_all(checkpoints, snapshot)
                     return
                 except PartitionLost as error:
                     self._forget(error)
         except StoreUnavailable as error:
             self._lose_store(error)
 
-    def _commit_all(self, checkpoints: list[Checkpoint]) -> None:
-        committed = self._progress.commit(checkpoints, self._clock.now())
+    def _commit_all(self, checkpoints: list[Checkpoint], snapshot: bool) -> None:
+        timed = self._metrics.snapshot_seconds if snapshot else self._metrics.commit_seconds
+        with timed.time():
+            committed = self._progress.commit(checkpoints, self._clock.now())
         for checkpoint in checkpoints:
             self.shards[checkpoint.partition].settle(checkpoint)
         self._source.hint({checkpoint.partition: checkpoint.next_offset for checkpoint in checkpoints})
         self._metrics.committed(checkpoints, committed.conflicts)
+
+    def _take_stock(self) -> None:
+        """Tell what this process holds."""
+        partitions, devices = Counter[str](), Counter[str]()
+        for shard in self.shards.values():
+            partitions[shard.name] += 1
+            devices[shard.name] += len(shard.fleet.devices)
+            self._metrics.scores_with(shard.name, shard.fleet.bundle.id)
+        self._metrics.holds(partitions, devices)
 
     def _swap_models(self) -> None:
         """Move to newly promoted bundles; only here, so that a replay from any snapshot uses that snapshot's bundle."""

@@ -25,7 +25,7 @@ class Models:
         stored = self.registry.current(fleet)
         if stored is None:
             raise ModelMissing(
-                f"fleet {fleet!r} has no current bundle; publish one with: sensord train --fleet {fleet} --promote FILE..."
+                f"fleet {fleet!r} has no current bundle; make one: sensord train --fleet {fleet} --promote FILE..."
             )
         return self._load(fleet, stored)
 

@@ -2,7 +2,6 @@
 
 import faulthandler
 import os
-import sys
 import threading
 from collections.abc import Callable
 
@@ -12,7 +11,6 @@ from sensord.errors import EXIT_SOFTWARE
 
 def die() -> None:
     """Write all stacks and end at once; the next process replays from the last commit."""
-    print("sensord: the main loop hangs; ending the process", file=sys.stderr, flush=True)
     faulthandler.dump_traceback(all_threads=True)
     os._exit(EXIT_SOFTWARE)
 

@@ -18,7 +18,16 @@ PAGE = 1_024  # devices a page
 MAGIC = b"SNSDPAGE"
 STATE_FORMAT = 1
 RING = 32  # last readings kept of each device
-SCORING = ("recurrent", "expected", "smoothed", "baseline", "peak", "warm", "alarmed")  # scorer.Memory's columns
+SCORING = (
+    "recurrent",
+    "expected",
+    "smoothed",
+    "baseline",
+    "peak",
+    "warm",
+    "settled",
+    "alarmed",
+)  # scorer.Memory's columns
 NEVER = np.iinfo(np.int64).min  # last_at of a device that was never seen
 
 
@@ -42,6 +51,7 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
         Field("baseline", "<f4", (channels,)),
         Field("peak", "<f4"),
         Field("warm", "<i4"),
+        Field("settled", "|b1"),
         Field("alarmed", "|b1"),
         # presence
         Field("first_at", "<i8", initial=NEVER),
@@ -85,6 +95,7 @@ class Devices:
     baseline: Floats
     peak: Floats
     warm: NDArray[np.int32]
+    settled: NDArray[np.bool_]
     alarmed: NDArray[np.bool_]
     first_at: Integers
     last_at: Integers
@@ -135,7 +146,6 @@ class Devices:
         for field in self.fields:
             if field.name not in SCORING:
                 self._column(field)[rows] = other._column(field)[rows]
-        self.alarmed[rows] = other.alarmed[rows]
         self.touch(np.arange(len(self.ids)))
 
     def _slot(self, device_id: str) -> int:

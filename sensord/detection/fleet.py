@@ -169,6 +169,7 @@ class Fleet:
             baseline=d.baseline[slots],
             peak=d.peak[slots],
             warm=d.warm[slots],
+            settled=d.settled[slots],
             alarmed=d.alarmed[slots],
         )
 
@@ -176,7 +177,8 @@ class Fleet:
         d = self.devices
         d.recurrent[slots], d.expected[slots] = memory.recurrent, memory.expected
         d.smoothed[slots], d.baseline[slots] = memory.smoothed, memory.baseline
-        d.peak[slots], d.warm[slots], d.alarmed[slots] = memory.peak, memory.warm, memory.alarmed
+        d.peak[slots], d.warm[slots] = memory.peak, memory.warm
+        d.settled[slots], d.alarmed[slots] = memory.settled, memory.alarmed
 
     def _remember(self, wave: Instant, values: Floats, scored: Scored) -> None:
         d, slots = self.devices, wave.slots
@@ -286,20 +288,25 @@ class Fleet:
         new.devices.take_over(self.devices)
         new._changes = self._changes
         slots = np.arange(len(self.devices))
+        old_scale, new_scale = self._scale(slots), new._scale(slots)
+        new.devices.baseline[slots] = self.devices.baseline[slots] * (old_scale / new_scale)
+        new.devices.settled[slots] = self.devices.settled[slots]
         for wave in np.split(slots, range(WAVE, len(slots), WAVE)):
             new._warm(wave)
+        new.devices.alarmed[slots] = self.devices.alarmed[slots]  # the next reading is the first that it judges
         return new
+
+    def _scale(self, slots: Integers) -> Floats:
+        return self.bundle.profiles.scale[self._profile[slots]]
 
     def _warm(self, slots: Integers) -> None:
         """Score the ring's readings from a fresh state, raising nothing."""
         d = self.devices
-        alarmed = d.alarmed[slots]
         for back in range(RING, 0, -1):
             known = d.seen[slots] >= back
             place = (d.seen[slots] - back) % RING
             if known.any():
                 self._score(slots[known], d.ring_observed[slots[known], place[known]])
-        d.alarmed[slots] = alarmed  # the new bundle's verdict begins with the next reading
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

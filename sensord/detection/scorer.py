@@ -25,7 +25,7 @@ class Memory:
 
     recurrent (n, state_size). expected (n, channels): the head's word on the next reading, scaled. smoothed f and
     baseline b of the residual (n, channels), scaled. peak (n,): decaying maximum of the score. warm (n,): readings
-    since a fresh state. alarmed (n,).
+    since a fresh state. settled (n,): was warm once, so its baseline is learnt. alarmed (n,).
     """
 
     recurrent: Floats
@@ -34,6 +34,7 @@ class Memory:
     baseline: Floats
     peak: Floats
     warm: Counts
+    settled: Flags
     alarmed: Flags
 
     @classmethod
@@ -46,6 +47,7 @@ class Memory:
             baseline=np.zeros((n, channels), np.float32),
             peak=np.zeros(n, np.float32),
             warm=np.zeros(n, np.int32),
+            settled=np.zeros(n, np.bool_),
             alarmed=np.zeros(n, np.bool_),
         )
 
@@ -58,6 +60,7 @@ class Memory:
             baseline=self.baseline[:n],
             peak=self.peak[:n],
             warm=self.warm[:n],
+            settled=self.settled[:n],
             alarmed=self.alarmed[:n],
         )
 
@@ -129,9 +132,9 @@ class Scorer:
     def _baseline_span(self, memory: Memory, profile: NDArray[np.int32]) -> Floats:
         """Readings over which the baseline forgets: (n,).
 
-        A device without a profile of its own learns its level in the warm-up, as a running mean.
+        A device without a profile of its own learns its level in its first warm-up, as a running mean.
         """
-        learning = (profile == 0) & (memory.warm < self.tuning.warm_up)
+        learning = (profile == 0) & ~memory.settled
         running = memory.warm.astype(np.float32) + np.float32(1)
         return np.where(learning, running, np.float32(self.tuning.baseline))
 
@@ -143,6 +146,7 @@ class Scorer:
         inputs = np.concatenate((self.stepper.hidden(memory.recurrent), seen, ones), axis=1)
         memory.expected[:] = (self.profiles.head[profile] * inputs[:, None, :]).sum(axis=2)  # (n, channels)
         memory.warm += 1
+        memory.settled |= memory.warm >= self.tuning.warm_up
         finite = np.isfinite(memory.recurrent).all(axis=1) & np.isfinite(memory.expected).all(axis=1)
         broken = np.logical_not(finite, dtype=np.bool_)
         if broken.any():

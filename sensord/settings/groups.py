@@ -47,6 +47,8 @@ class KafkaSettings(Group):
     """This client's certificate, PEM."""
     ssl_keyfile: FilePath | None = None
     """This client's private key, PEM."""
+    session_timeout_s: float = Field(45.0, ge=6.0, le=300.0)
+    """Silence after which the group gives a process's partitions to others, seconds; requests time out after a fifth."""
     max_poll_records: int = Field(5_000, ge=1, le=100_000)
     """Most records that one poll returns."""
 

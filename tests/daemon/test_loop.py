@@ -1,0 +1,239 @@
+"""The loop's promises: whatever happens to the daemon, the tables are those of a run in which nothing happened."""
+
+from collections.abc import Iterator
+from itertools import chain, cycle, islice, repeat
+from pathlib import Path
+
+import pytest
+
+from sensord.daemon.policy import Pace
+from sensord.errors import ModelMissing, OffsetsLost, StateUnreadable
+from sensord.readings import Partition
+from tests.builders import packed
+from tests.daemon.world import TOPIC, FailingProgress, World, world
+
+TABLES = ("alerts", "alert_events", "dead_letters", "gaps")
+Tables = dict[str, list[tuple[object, ...]]]
+
+
+def tables(of: World) -> Tables:
+    return {name: of.rows(name) for name in TABLES}
+
+
+@pytest.fixture
+def here(store_url: str) -> Iterator[World]:
+    with world(store_url) as made:
+        yield made
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> tuple[Tables, dict[tuple[int, int], bytes]]:
+    """What an uninterrupted run over one day leaves behind."""
+    with world(f"sqlite:///{tmp_path / 'golden.db'}") as made:
+        made.send_day()
+        made.daemon(max_records=5_000).finish()
+        found = tables(made)
+        assert len(found["alerts"]) == 2
+        assert len(found["dead_letters"]) == 8
+        return found, made.pages()
+
+
+Golden = tuple[Tables, dict[tuple[int, int], bytes]]
+
+
+def test_batches_and_intervals_make_no_difference(here: World, golden: Golden) -> None:
+    here.send_day()
+    here.daemon(max_records=7, pace=Pace(0.1, 0.3)).finish()
+    assert (tables(here), here.pages()) == golden
+
+
+@pytest.mark.parametrize("turns", [5, 6, 7, 9, 11])
+def test_a_killed_daemon_leaves_no_trace(here: World, golden: Golden, turns: int) -> None:
+    here.send_day()
+    for _ in range(6):
+        daemon = here.daemon(max_records=40, pace=Pace(commit_interval_s=0.5, snapshot_interval_s=2))
+        daemon.turn(turns)
+        daemon.kill()
+    here.daemon().finish()
+    assert (tables(here), here.pages()) == golden
+
+
+def test_two_daemons_share_the_work_and_one_takes_over(here: World, golden: Golden) -> None:
+    here.send_day()
+    first = here.daemon(max_records=20)
+    first.turn(4)
+    second = here.daemon(max_records=20)
+    for _ in range(4):
+        first.turn()
+        second.turn()
+    assert len(first.loop.shards) == len(second.loop.shards) == 1
+    first.kill()
+    second.finish()
+    assert (tables(here), here.pages()) == golden
+
+
+def test_an_eager_rebalance_that_gives_everything_back_costs_no_replay(here: World, golden: Golden) -> None:
+    here.send_day()
+    daemon = here.daemon(max_records=20)
+    daemon.turn(6)
+    positions = {p: shard.position for p, shard in daemon.loop.shards.items()}
+    guest = here.daemon()
+    guest.kill()  # came and went before anybody noticed: everything departs and arrives again
+    batch = daemon.source.assigned
+    assert batch == set(positions)
+    daemon.loop.turn()
+    assert all(shard.position >= positions[p] for p, shard in daemon.loop.shards.items())
+    daemon.finish()
+    assert (tables(here), here.pages()) == golden
+
+
+def test_a_zombie_can_write_nothing_and_harms_nobody(here: World, golden: Golden) -> None:
+    here.send_day()
+    zombie = here.daemon(max_records=20)
+    zombie.turn(5)
+    here.log.expel(zombie.source)  # frozen: the group has given it up, and it hasn't polled since
+    heir = here.daemon(max_records=20)
+    heir.turn(3)
+    before = here.progress()
+    zombie.loop._save(snapshot=True)  # thawed in the middle of its turn
+    assert here.progress() == before
+    for _ in range(4):
+        zombie.turn()
+        heir.turn()
+    zombie.kill()
+    heir.finish()
+    assert (tables(here), here.pages()) == golden
+
+
+@pytest.mark.parametrize("verdict", ["before", "after"])
+def test_a_failing_database_loses_and_doubles_nothing(here: World, golden: Golden, verdict: str) -> None:
+    here.send_day()
+    plan = islice(cycle(["fine", verdict, "fine", "fine", verdict]), 60)
+    failing = FailingProgress(here.engine, chain(["fine"] * 2, plan, repeat("fine")))
+    daemon = here.daemon(max_records=30, progress=failing)
+    daemon.turn(40)
+    daemon.kill()
+    here.daemon().finish()
+    assert (tables(here), here.pages()) == golden
+
+
+def test_while_the_database_is_away_nothing_is_read_and_then_nothing_is_missing(here: World, golden: Golden) -> None:
+    here.send_day()
+    failing = FailingProgress(here.engine, repeat("fine"))
+    daemon = here.daemon(max_records=30, progress=failing)
+    daemon.turn(5)
+    failing.away = True
+    daemon.turn(3)
+    assert not daemon.loop.ready
+    held = {p: shard.position for p, shard in daemon.loop._unclaimed.items() if shard}
+    daemon.turn(30)
+    assert {p: shard.position for p, shard in daemon.loop._unclaimed.items() if shard} == held
+    assert daemon.loop.drain() is False
+    failing.away = False
+    here.daemon().finish()
+    assert (tables(here), here.pages()) == golden
+
+
+def test_a_commit_moves_kafkas_hint_behind_it(here: World) -> None:
+    here.send_day()
+    here.daemon().finish()
+    hints = {partition.number: offset for (_, partition), offset in here.log.hints.items()}
+    assert hints == {number: next_offset for number, (_, next_offset, _) in here.progress().items()}
+
+
+# --- readings that are gone ------------------------------------------------------------------------------------------
+
+
+def started(here: World) -> None:
+    """A day was read up to its end, and the daemon has gone."""
+    here.send_day()
+    here.daemon().finish()
+
+
+def test_a_truncated_log_stops_the_daemon_by_name(here: World) -> None:
+    started(here)
+    here.log.truncate(Partition(TOPIC, 0), 100)
+    with pytest.raises(OffsetsLost, match=r"sensors\.pumps\[0\].*364.*0 to 100.*truncated.*--accept-gap"):
+        here.daemon().turn()
+
+
+def test_expired_readings_stop_the_daemon_by_name(here: World) -> None:
+    started(here)
+    here.log.expire(Partition(TOPIC, 1), 500)
+    with pytest.raises(OffsetsLost, match=r"sensors\.pumps\[1\].*expired"):
+        here.daemon().turn()
+
+
+def test_a_recreated_topic_stops_the_daemon_by_name(here: World) -> None:
+    started(here)
+    here.log.create(TOPIC, 2)
+    with pytest.raises(OffsetsLost, match="recreated"):
+        here.daemon().turn()
+
+
+def test_an_accepted_gap_is_written_down_and_the_work_goes_on(here: World) -> None:
+    started(here)
+    here.log.create(TOPIC, 2)
+    here.send_day(first=500)
+    daemon = here.daemon(accept_gap=True)
+    daemon.finish()
+    assert len(here.rows("gaps")) == 2
+    assert len(here.rows("alerts")) == 4  # the new topic's two have ids of their own
+
+
+# --- bundles ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_promoted_bundle_is_taken_up_without_a_restart(here: World) -> None:
+    here.send_day()
+    daemon = here.daemon(max_records=30)
+    daemon.turn(4)
+    new = here.publish(packed(seed=7))
+    daemon.finish()
+    assert {shard.fleet.bundle.id for shard in daemon.loop.shards.values()} == {new}
+    assert len(here.rows("alerts")) == 2
+
+
+def test_a_swap_is_replayed_with_the_bundle_of_its_time(here: World, tmp_path: Path) -> None:
+    def run(where: World, kill_after: int | None) -> Tables:
+        where.send_day()
+        daemon = where.daemon(max_records=30)
+        daemon.turn(9)
+        where.publish(packed(seed=7))
+        if kill_after is not None:
+            daemon.turn(kill_after)
+            daemon.kill()
+            daemon = where.daemon(max_records=30)
+        daemon.finish()
+        return tables(where)
+
+    with world(f"sqlite:///{tmp_path / 'golden.db'}") as quiet:
+        assert run(here, kill_after=2)["dead_letters"] == run(quiet, None)["dead_letters"]
+    assert len(here.rows("alerts")) == 2
+
+
+def test_a_bundle_that_does_not_fit_is_refused_and_the_old_one_stays(here: World) -> None:
+    here.send_day()
+    daemon = here.daemon(max_records=30)
+    daemon.turn(4)
+    before = {shard.fleet.bundle.id for shard in daemon.loop.shards.values()}
+    here.publish(packed(channels=("heat", "flow")))
+    daemon.finish()
+    assert {shard.fleet.bundle.id for shard in daemon.loop.shards.values()} == before
+
+
+def test_without_a_bundle_the_daemon_says_what_to_do(here: World) -> None:
+    here.send_day()
+    daemon = here.daemon()
+    with here.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM bundles")
+    with pytest.raises(ModelMissing, match="sensord train"):
+        daemon.turn()
+
+
+def test_a_damaged_state_page_stops_the_daemon(here: World) -> None:
+    started(here)
+    with here.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE state_pages SET data = substr(data, 1, 100)")
+    with pytest.raises(StateUnreadable, match=r"cut short|damaged"):
+        here.daemon().turn()
