@@ -15,9 +15,9 @@ from rich.markup import escape
 
 from sensord.cli.context import engine_of
 from sensord.cli.demo.findings import Findings, gather
-from sensord.cli.demo.processes import Daemon, StepFailed, command, embedded_broker, script
+from sensord.cli.demo.processes import Daemon, command, embedded_broker, script
 from sensord.cli.demo.report import page
-from sensord.cli.demo.stage import CHECKOUT, FLEET, PARTITIONS, SCRIPTS, Stage
+from sensord.cli.demo.stage import CHECKOUT, PARTITIONS, SCRIPTS, Stage
 from sensord.cli.demo.table import print_table
 from sensord.cli.demo.truth import Truth, cut_live, read_truth
 from sensord.cli.main import EXIT_INTERRUPTED

@@ -86,7 +86,7 @@ class Picture:
 def draw(picture: Picture, name: str) -> str:
     """An <svg> element. name: unique in the page, for the ids inside."""
     heights = [EVENTS_IN, *[CHANNEL_IN] * len(picture.lines), SCORE_IN]
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  # its keys are literals
         figure = Figure(figsize=(WIDTH_IN, sum(heights) + EDGES_IN), layout="constrained")
         figure.get_layout_engine().set(h_pad=0.03, w_pad=0.02, hspace=0.02)  # type: ignore[union-attr, call-arg]
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
@@ -132,9 +132,8 @@ def _draw_score(axis: Axes, when: NDArray[np.object_], picture: Picture) -> None
     axis.fill_between(when, score, limit, where=beyond.tolist(), color=SCORE, alpha=0.25, linewidth=0)
     axis.set_ylim(bottom=0)
     _frame(axis, "score")
-    locator = AutoDateLocator(minticks=4, maxticks=10)
-    axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=UTC))
+    axis.xaxis.set_major_locator(AutoDateLocator(minticks=4, maxticks=10))  # type: ignore[no-untyped-call]
+    axis.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=UTC))  # type: ignore[no-untyped-call]
 
 
 def _frame(axis: Axes, label: str) -> None:

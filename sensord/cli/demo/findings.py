@@ -72,7 +72,7 @@ class Findings:
         return [self.alerts[number] for number in self.matching.false]
 
     def delay(self, fault: PlantedFault) -> timedelta | None:
-        """From a fault's first reading to its first alert's; None where it was missed, negative where it began before."""
+        """From a fault's beginning to its first alert's, negative where that was earlier; None where it was missed."""
         alerts = self.alerts_of(fault)
         return alerts[0].opened_at - fault.start_at if alerts else None
 

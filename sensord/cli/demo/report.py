@@ -48,7 +48,7 @@ def page(findings: Findings, facts: Sequence[str]) -> str:
 {_table(findings)}
 <h2>Device by device</h2>
 {_cards(findings)}
-<footer><p>{" ".join(map(escape, facts))}</p><p>sensord {escape(__version__)}, bundle {escape(findings.bundle.id)}.</p></footer>
+<footer>{"".join(f"<p>{escape(fact)}</p>" for fact in facts)}<p>sensord {escape(__version__)}.</p></footer>
 </main>
 </body>
 </html>
@@ -64,16 +64,20 @@ def _summary(findings: Findings) -> str:
     boxes = [
         ("good" if found == planted else "", f"{found} of {planted}", "faults found"),
         ("bad" if false else "good", f"{false}", "false alerts"),
-        ("", duration(median(delays)) if delays else "–", "from fault to alert, median"),
+        ("", duration(_median(delays)) if delays else "–", "median delay"),
         ("", f"{findings.readings:,}", "live readings"),
-        ("", f"{len(findings.tracks)}", f"devices, {len(findings.bundle.channels)} channels each"),
+        ("", f"{len(findings.tracks)}", f"devices, {len(findings.bundle.channels)} channels"),
         ("", findings.bundle.id, "bundle"),
     ]
     return f'<div class="summary">{"".join(_box(*box) for box in boxes)}</div>'
 
 
+def _median(delays: Sequence[timedelta]) -> timedelta:
+    return timedelta(seconds=median(delay.total_seconds() for delay in delays))
+
+
 def _box(mood: str, value: str, label: str) -> str:
-    small = ' class="small"' if len(value) > 10 else ""
+    small = ' class="small"' if len(value) > 12 else ""
     return f'<div class="figure {mood}"><b{small}>{escape(value)}</b><span>{escape(label)}</span></div>'
 
 
@@ -226,7 +230,8 @@ def _nearest(findings: Findings, fault: PlantedFault) -> str:
     track, span = findings.tracks[fault.device_id], fault.span
     rows = rows_between(track, span.start_at, span.end_at + round(GRACE_READINGS * findings.period_us))
     score, limit = track.seen.score[rows], track.seen.limit[rows]
-    share = max((float(s / t) for s, t in zip(score, limit, strict=True) if s == s and t > 0), default=0.0)
+    scored = limit > 0  # NaN isn't
+    share = float((score[scored] / limit[scored]).max()) if scored.any() else 0.0
     return f"the score came to {share:.0%} of the threshold at most"
 
 
