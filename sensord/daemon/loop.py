@@ -141,12 +141,12 @@ class Loop:
         rules = self._rules.fleets[partition.topic]
         topic_id = self._source.topic_id(partition.topic)
         claim = self._progress.claim(rules.name, partition, self._rules.owner, topic_id, self._clock.now())
-        if held is not None and held.still_ours(claim):
+        bridged = self._bridge_gaps(claim, topic_id)
+        if held is not None and bridged is claim and held.still_ours(claim):
             held.epoch = claim.epoch
             log.info("kept", partition=str(partition), epoch=claim.epoch, position=held.position)
             return held
-        claim = self._bridge_gaps(claim, topic_id)
-        return self._adopt(claim, rules)
+        return self._adopt(bridged, rules)
 
     def _adopt(self, claim: Claim, rules: FleetRules) -> Shard:
         bundle = self._models.named(rules.name, claim.model_id) if claim.model_id else self._models.current(rules.name)

@@ -171,6 +171,16 @@ def test_a_recreated_topic_stops_the_daemon_by_name(here: World) -> None:
         here.daemon().turn()
 
 
+def test_a_topic_recreated_under_a_running_daemon_is_noticed(here: World) -> None:
+    here.send_day()
+    daemon = here.daemon()
+    daemon.turn(30)
+    here.log.create(TOPIC, 2)
+    here.send_day(seconds=200)  # longer than before: the old offsets exist again
+    with pytest.raises(OffsetsLost, match="recreated"):
+        daemon.turn(3)
+
+
 def test_an_accepted_gap_is_written_down_and_the_work_goes_on(here: World) -> None:
     started(here)
     here.log.create(TOPIC, 2)
