@@ -39,6 +39,7 @@ VERSION_TABLE = "sensord_schema"
 BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
 _UPGRADE_LOCK = 0x73656E736F7264  # "sensord": the key of PostgreSQL's advisory lock
+_READS = "sensord_reads"  # the execution option of a transaction that only reads
 _SQLITE_ERROR = 1  # sqlite's code for a statement that is wrong by itself
 
 _POSTGRES_TIMEOUTS = {
@@ -144,7 +145,7 @@ def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> 
 
 def _begin_sqlite(connection: Connection) -> None:
     """Writers take the write lock at once: one that reads first and upgrades later can fail without waiting."""
-    reads = connection.get_execution_options().get("sensord_reads", False)
+    reads = connection.get_execution_options().get(_READS, False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
@@ -158,15 +159,33 @@ def _json(value: object) -> str:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction: committed at the end, rolled back on any exception. Raises StoreUnavailable."""
-    with _unavailable(engine), engine.begin() as connection:
+    with _transaction(engine, reads=False) as connection:
         yield connection
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that only reads, and on SQLite waits for no writer. Raises StoreUnavailable."""
-    with _unavailable(engine), engine.connect().execution_options(sensord_reads=True) as connection:
+    with _transaction(engine, reads=True) as connection:
         yield connection
+
+
+@contextmanager
+def _transaction(engine: Engine, reads: bool) -> Iterator[Connection]:
+    """Turn the database's failures into StoreUnavailable and drop the connection; our own mistakes pass."""
+    try:
+        with engine.connect().execution_options(**{_READS: reads}) as connection:
+            try:
+                with connection.begin():
+                    yield connection
+            except DBAPIError as error:
+                if _is_failure(error):
+                    connection.invalidate()
+                raise
+    except (DBAPIError, PoolTimeout, PendingRollbackError) as error:
+        if not _is_failure(error):
+            raise
+        raise StoreUnavailable(f"database {address(engine.url)}: {_cause(error)}") from error
 
 
 def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
@@ -185,18 +204,6 @@ def matches(column: ColumnElement[str], glob: str) -> ColumnElement[bool]:
         return column == glob
     wild = {"*": ".*", "?": "."}
     return column.regexp_match("^" + "".join(wild.get(sign) or re.escape(sign) for sign in glob) + "$")
-
-
-@contextmanager
-def _unavailable(engine: Engine) -> Iterator[None]:
-    """Turn the database's failures into StoreUnavailable and drop every idle connection; our own mistakes pass."""
-    try:
-        yield
-    except (DBAPIError, PoolTimeout, PendingRollbackError) as error:
-        if not _is_failure(error):
-            raise
-        engine.dispose()
-        raise StoreUnavailable(f"database {address(engine.url)}: {_cause(error)}") from error
 
 
 def _is_failure(error: Exception) -> bool:
