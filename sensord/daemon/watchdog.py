@@ -30,6 +30,8 @@ class Watchdog:
         self._ticked_at = self._clock.monotonic()
 
     def start(self) -> None:
+        """Watch from now on: what came before, waiting for Kafka say, was not the loop's time."""
+        self.tick()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
