@@ -67,6 +67,7 @@ def watch(settings: Settings, accept_gap: bool, stop: Stop) -> bool:
             source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, settings.kafka.session_timeout_s)
             loop = Loop(source, Progress(engine), models, _rules(settings, accept_gap), clock, watchdog, Metrics())
             watchdog.start()
+            stop.hold()
             log.info("running", topics=topics, store=settings.store.place)
             try:
                 return loop.run(lambda: stop.requested)
