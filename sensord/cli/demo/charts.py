@@ -84,7 +84,7 @@ class Picture:
 
 
 def draw(picture: Picture, name: str) -> str:
-    """An <svg> element. name: unique in the page, for the ids inside."""
+    """An <svg> element. name: letters and digits, unique in the page, for the ids inside."""
     heights = [EVENTS_IN, *[CHANNEL_IN] * len(picture.lines), SCORE_IN]
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  # its keys are literals
         figure = Figure(figsize=(WIDTH_IN, sum(heights) + EDGES_IN), layout="constrained")
@@ -163,7 +163,7 @@ def _for_the_page(svg: str, name: str) -> str:
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
+    return svg
 
 
 def around(events: Sequence[Event], before: timedelta, after: timedelta) -> tuple[datetime, datetime]:

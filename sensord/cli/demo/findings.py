@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from sensord.cli.context import engine_of
 from sensord.cli.demo.processes import StepFailed
@@ -98,6 +99,7 @@ def gather(stage: Stage, truth: Truth, readings: int, progress: Callable[[int, i
         for table in read_tables([stage.path(stage.live)])
     ]
     max_gap_s = FleetSettings(topics=("any",)).max_gap_s  # the default, as in the demo's settings
+    torch.set_num_threads(1)  # as the daemon does
     replayed = replay(bundle, devices, max_gap_s, progress)
     _must_agree(alerts, replayed)
     tracks = {

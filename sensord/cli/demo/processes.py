@@ -18,7 +18,7 @@ DRAINED_WITHIN_S = 20.0  # the daemon itself takes 15 at most
 LOG_SHOWN = 30  # lines
 
 
-class StepFailed(SensordError):  # noqa: N818  # named by what happened, as all of ours are
+class StepFailed(SensordError):
     """A step of the demo went wrong; says which, and shows what its process printed."""
 
 

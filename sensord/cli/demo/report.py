@@ -3,7 +3,7 @@
 `page` puts it together; everything below makes a part of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
@@ -24,8 +24,8 @@ BEFORE, AFTER = 150, 90  # readings around the events of a picture
 STYLE = Path(__file__).with_name("report.css")
 
 
-def page(findings: Findings, facts: Sequence[str]) -> str:
-    """The whole page. facts: how it came about, a sentence each, for the foot."""
+def page(findings: Findings, facts: Sequence[str], progress: Callable[[int, int], None] = lambda done, of: None) -> str:
+    """The whole page. facts: how it came about, a sentence each, for the foot. progress: (pictures done, of)."""
     truth = findings.truth
     title = f"{truth.devices} pumps, {len(truth.faults)} planted faults"
     return f"""<!doctype html>
@@ -47,7 +47,7 @@ def page(findings: Findings, facts: Sequence[str]) -> str:
 <h2>Faults and alerts</h2>
 {_table(findings)}
 <h2>Device by device</h2>
-{_cards(findings)}
+{_cards(findings, progress)}
 <footer>{"".join(f"<p>{escape(fact)}</p>" for fact in facts)}<p>sensord {escape(__version__)}.</p></footer>
 </main>
 </body>
@@ -176,17 +176,22 @@ def _stories(findings: Findings) -> list[tuple[str, datetime]]:
     return list(begins.items())
 
 
-def _cards(findings: Findings) -> str:
+def _cards(findings: Findings, progress: Callable[[int, int], None]) -> str:
     legend = """<div class="card legend" style="margin:0 0 16px">
 <span class="stroke" style="--key:var(--observed)">observed</span>
 <span class="stroke" style="--key:var(--expected)">expected from the state</span>
 <span class="stroke" style="--key:var(--score)">score</span>
 <span class="dashes" style="--key:var(--limit)">threshold</span>
 <span style="--key:var(--fault)">planted fault</span><span style="--key:var(--alert)">alert</span></div>"""
-    return legend + "\n".join(_card(findings, device) for device, _ in _stories(findings))
+    stories = _stories(findings)
+    cards = []
+    for number, (device, _) in enumerate(stories, start=1):
+        cards.append(_card(findings, device, f"picture{number}"))
+        progress(number, len(stories))
+    return legend + "\n".join(cards)
 
 
-def _card(findings: Findings, device: str) -> str:
+def _card(findings: Findings, device: str, picture_name: str) -> str:
     faults = [fault for fault in findings.truth.faults if fault.device_id == device]
     alerts = [alert for alert in findings.alerts if alert.device_id == device]
     false = [alert for alert in findings.false if alert.device_id == device]
@@ -205,7 +210,7 @@ def _card(findings: Findings, device: str) -> str:
 <div class="head"><h3>{name}</h3>{"".join(badges)}</div>
 <ul class="facts">{"".join(facts)}</ul>
 {shares}
-<div class="picture">{draw(picture, f"picture-{name}")}</div>
+<div class="picture" role="img" aria-label="{name}: channels and score">{draw(picture, picture_name)}</div>
 </section>"""
 
 
