@@ -62,10 +62,17 @@ class Findings:
         """The alerts that go with a fault, by opening; none where it was missed."""
         return [self.alerts[number] for number in self.matching.alerts_of[self.truth.faults.index(fault)]]
 
+    def of(self, device_id: str) -> tuple[list[PlantedFault], list[AlertRow]]:
+        """A device's faults and its alerts, right or false."""
+        faults = [fault for fault in self.truth.faults if fault.device_id == device_id]
+        return faults, [alert for alert in self.alerts if alert.device_id == device_id]
+
     @property
-    def missed(self) -> list[PlantedFault]:
-        """The faults without an alert, in order of time."""
-        return [fault for fault in self.truth.faults if not self.alerts_of(fault)]
+    def devices_concerned(self) -> list[str]:
+        """The devices with a fault or an alert, by the first of these."""
+        events = [(fault.start_at, fault.device_id) for fault in self.truth.faults]
+        events += [(alert.opened_at, alert.device_id) for alert in self.alerts]
+        return list(dict.fromkeys(device_id for _, device_id in sorted(events)))
 
     @property
     def false(self) -> list[AlertRow]:

@@ -10,17 +10,14 @@ from pathlib import Path
 from statistics import median
 
 from sensord import __version__
-from sensord.cli.demo.charts import Event, Line, Picture, around, draw
-from sensord.cli.demo.findings import Findings, Track, rows_between
+from sensord.cli.demo.cards import cards
+from sensord.cli.demo.findings import Findings
 from sensord.cli.demo.truth import PlantedFault
+from sensord.cli.demo.wording import badge, because, clock, duration, ending, from_to, link
 from sensord.cli.output import figure
 from sensord.store.alerts import AlertRow
 from sensord.store.schema import microseconds
-from sensord.trainer.events import GRACE_READINGS
 
-CHANNELS_SHOWN = 3
-SHARES_SHOWN = 4
-BEFORE, AFTER = 150, 90  # readings around the events of a picture
 STYLE = Path(__file__).with_name("report.css")
 
 
@@ -47,15 +44,12 @@ def page(findings: Findings, facts: Sequence[str], progress: Callable[[int, int]
 <h2>Faults and alerts</h2>
 {_table(findings)}
 <h2>Device by device</h2>
-{_cards(findings, progress)}
+{cards(findings, progress)}
 <footer>{"".join(f"<p>{escape(fact)}</p>" for fact in facts)}<p>sensord {escape(__version__)}.</p></footer>
 </main>
 </body>
 </html>
 """
-
-
-# --- the whole -------------------------------------------------------------------------------------------------------
 
 
 def _summary(findings: Findings) -> str:
@@ -98,19 +92,17 @@ def _timeline(findings: Findings) -> str:
     hours = [hour for hour in _hours(first, last) if 2 < place(hour) < 98]
     grid = "".join(f'<i style="left:{place(hour):.2f}%"></i>' for hour in hours)
     rows = []
-    with_cards = {device for device, _ in _stories(findings)}
     for device in findings.tracks:
-        faults = [fault for fault in findings.truth.faults if fault.device_id == device]
-        alerts = [alert for alert in findings.alerts if alert.device_id == device]
+        faults, alerts = findings.of(device)
         bars = [
             bar("fault" if findings.alerts_of(fault) else "fault missed", fault.start_at, fault.end_at, _fault(fault))
             for fault in faults
         ]
-        bars += [bar("alert", alert.opened_at, _end(alert), _alert(alert)) for alert in alerts]
+        bars += [bar("alert", alert.opened_at, ending(alert), _alert(alert)) for alert in alerts]
         name = escape(device)
         label = (
             f'<a class="device" href="#{name}">{name}</a>'
-            if device in with_cards
+            if faults or alerts
             else f'<span class="device muted">{name}</span>'
         )
         rows.append(f'{label}<div class="lane">{grid}{"".join(bars)}</div>')
@@ -139,15 +131,19 @@ def _table(findings: Findings) -> str:
     rows = []
     for fault in findings.truth.faults:
         alerts = findings.alerts_of(fault)
-        verdict = _badge("good", "found") if alerts else _badge("bad", "missed")
-        what = [verdict, _link(fault.device_id), escape(fault.name), _clock(fault.start_at), _clock(fault.end_at)]
+        verdict = badge("good", "found") if alerts else badge("bad", "missed")
+        what = [verdict, link(fault.device_id), escape(fault.name), clock(fault.start_at), clock(fault.end_at)]
         rows.append((fault.start_at, what, alerts[:1], findings.delay(fault)))
-        rows += [(alert.opened_at, ["", "", "", "", ""], [alert], None) for alert in alerts[1:]]
+        again = ["", link(fault.device_id), f"{escape(fault.name)}, again", "", ""]
+        rows += [(alert.opened_at, again, [alert], None) for alert in alerts[1:]]
     for alert in findings.false:
-        verdict = _badge("warn", "false alert")
-        rows.append((alert.opened_at, [verdict, _link(alert.device_id), "none", "", ""], [alert], None))
+        verdict = badge("warn", "false alert")
+        rows.append((alert.opened_at, [verdict, link(alert.device_id), "none", "", ""], [alert], None))
     body = "".join(_row(what, alerts, delay) for _, what, alerts, delay in sorted(rows, key=lambda row: row[0]))
-    return f'<div class="card scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+    after = findings.bundle.manifest.tuning.open_after - 1
+    note = f"The delay reaches to the alert's first anomalous reading; the alert is raised {after} readings later."
+    table = f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="card">{table}<p class="note">{note}</p></div>'
 
 
 def _row(what: Sequence[str], alerts: Sequence[AlertRow], delay: timedelta | None) -> str:
@@ -157,166 +153,15 @@ def _row(what: Sequence[str], alerts: Sequence[AlertRow], delay: timedelta | Non
     alert = alerts[0]
     late = "" if delay is None else duration(delay)
     return (
-        f'<tr>{cells}<td>{_clock(alert.opened_at)}</td><td class="right">{late}</td>'
+        f'<tr>{cells}<td>{clock(alert.opened_at)}</td><td class="right">{late}</td>'
         f'<td class="right">{figure(alert.score_peak)} / {figure(alert.threshold)}</td>'
         f"<td>{escape(because(alert))}</td></tr>"
     )
 
 
-# --- one device ------------------------------------------------------------------------------------------------------
-
-
-def _stories(findings: Findings) -> list[tuple[str, datetime]]:
-    """Devices with something to tell, and since when; in order of time."""
-    begins: dict[str, datetime] = {}
-    events = [(fault.start_at, fault.device_id) for fault in findings.truth.faults]
-    events += [(alert.opened_at, alert.device_id) for alert in findings.alerts]
-    for at, device in sorted(events):
-        begins.setdefault(device, at)
-    return list(begins.items())
-
-
-def _cards(findings: Findings, progress: Callable[[int, int], None]) -> str:
-    legend = """<div class="card legend" style="margin:0 0 16px">
-<span class="stroke" style="--key:var(--observed)">observed</span>
-<span class="stroke" style="--key:var(--expected)">expected from the state</span>
-<span class="stroke" style="--key:var(--score)">score</span>
-<span class="dashes" style="--key:var(--limit)">threshold</span>
-<span style="--key:var(--fault)">planted fault</span><span style="--key:var(--alert)">alert</span></div>"""
-    stories = _stories(findings)
-    cards = []
-    for number, (device, _) in enumerate(stories, start=1):
-        cards.append(_card(findings, device, f"picture{number}"))
-        progress(number, len(stories))
-    return legend + "\n".join(cards)
-
-
-def _card(findings: Findings, device: str, picture_name: str) -> str:
-    faults = [fault for fault in findings.truth.faults if fault.device_id == device]
-    alerts = [alert for alert in findings.alerts if alert.device_id == device]
-    false = [alert for alert in findings.false if alert.device_id == device]
-    badges = [
-        _badge("good", f"{fault.name}: found") if findings.alerts_of(fault) else _badge("bad", f"{fault.name}: missed")
-        for fault in faults
-    ] + [_badge("warn", "false alert") for _ in false]
-    facts = [f"<li>{_told(findings, fault)}</li>" for fault in faults]
-    facts += [
-        f"<li>Alert from {_span_text(alert.opened_at, _end(alert))} though nothing was wrong.</li>" for alert in false
-    ]
-    shares = _shares(alerts[0]) if alerts else ""
-    picture = _picture(findings, findings.tracks[device], faults, alerts)
-    name = escape(device)
-    return f"""<section class="card" id="{name}">
-<div class="head"><h3>{name}</h3>{"".join(badges)}</div>
-<ul class="facts">{"".join(facts)}</ul>
-{shares}
-<div class="picture" role="img" aria-label="{name}: channels and score">{draw(picture, picture_name)}</div>
-</section>"""
-
-
-def _told(findings: Findings, fault: PlantedFault) -> str:
-    """One fault's story."""
-    what = f"<b>{escape(fault.name.capitalize())}</b> from {_span_text(fault.start_at, fault.end_at)}"
-    alerts = findings.alerts_of(fault)
-    delay = findings.delay(fault)
-    if delay is None:
-        return f"{what}. No alert: {_nearest(findings, fault)}."
-    alert, readings = alerts[0], round(delay / timedelta(microseconds=findings.period_us))
-    when = f"{duration(delay)} ({readings} readings) later" if delay >= timedelta(0) else "already open"
-    more = f"; {len(alerts) - 1} more alerts followed" if len(alerts) > 1 else ""
-    return (
-        f"{what}. Alert opened at {_clock(alert.opened_at)}, <b>{when}</b>; {alert.severity.value}, score up to "
-        f"{figure(alert.score_peak)} against a threshold of {figure(alert.threshold)}{more}."
-    )
-
-
-def _nearest(findings: Findings, fault: PlantedFault) -> str:
-    """How close a missed fault came."""
-    track, span = findings.tracks[fault.device_id], fault.span
-    rows = rows_between(track, span.start_at, span.end_at + round(GRACE_READINGS * findings.period_us))
-    score, limit = track.seen.score[rows], track.seen.limit[rows]
-    scored = limit > 0  # NaN isn't
-    share = float((score[scored] / limit[scored]).max()) if scored.any() else 0.0
-    return f"the score came to {share:.0%} of the threshold at most"
-
-
-def _shares(alert: AlertRow) -> str:
-    boxes = []
-    for share in alert.top_channels[:SHARES_SHOWN]:
-        unit = f" {share.unit}" if share.unit else ""
-        boxes.append(
-            f'<div class="share"><div><span>{escape(share.channel.replace("_", " "))}</span>'
-            f"<span>{share.share:.0%}</span></div>"
-            f'<span class="meter"><i style="width:{share.share:.1%}"></i></span>'
-            f"<small>{figure(share.observed)}{escape(unit)} observed, {figure(share.expected)} expected</small></div>"
-        )
-    return f'<div class="shares">{"".join(boxes)}</div>'
-
-
-def _picture(findings: Findings, track: Track, faults: Sequence[PlantedFault], alerts: Sequence[AlertRow]) -> Picture:
-    fault_events = [Event(fault.start_at, fault.end_at, fault.name) for fault in faults]
-    alert_events = [Event(alert.opened_at, _end(alert), alert.severity.value) for alert in alerts]
-    period = timedelta(microseconds=findings.period_us)
-    start, end = around([*fault_events, *alert_events], BEFORE * period, AFTER * period)
-    rows = rows_between(track, microseconds(start), microseconds(end))
-    channels = {channel.name: channel.unit for channel in findings.bundle.manifest.channels}
-    columns = {name: column for column, name in enumerate(channels)}
-    lines = [
-        Line(name, channels[name], track.recorded.values[rows, columns[name]], track.seen.expected[rows, columns[name]])
-        for name in _channels(faults, alerts)
-    ]
-    at, seen = track.recorded.at[rows], track.seen
-    return Picture(at, lines, seen.score[rows], seen.limit[rows], fault_events, alert_events)
-
-
-def _channels(faults: Sequence[PlantedFault], alerts: Sequence[AlertRow]) -> list[str]:
-    """The channels that the alerts name first; without an alert, those that the fault touched."""
-    largest: dict[str, float] = {}
-    for alert in alerts:
-        for share in alert.top_channels:
-            largest[share.channel] = max(share.share, largest.get(share.channel, 0.0))
-    ranked = sorted(largest, key=lambda name: -largest[name])
-    return (ranked or list(dict.fromkeys(name for fault in faults for name in fault.channels)))[:CHANNELS_SHOWN]
-
-
-# --- small parts -----------------------------------------------------------------------------------------------------
-
-
-def because(alert: AlertRow) -> str:
-    """The channels that weigh most."""
-    return ", ".join(f"{share.channel.replace('_', ' ')} {share.share:.0%}" for share in alert.top_channels[:2])
-
-
-def _badge(mood: str, text: str) -> str:
-    return f'<span class="badge {mood}">{escape(text)}</span>'
-
-
-def _link(device: str) -> str:
-    return f'<a href="#{escape(device)}">{escape(device)}</a>'
-
-
-def _end(alert: AlertRow) -> datetime:
-    return alert.closed_at or alert.last_seen_at
-
-
-def _clock(at: datetime) -> str:
-    return f"{at:%H:%M:%S}"
-
-
-def _span_text(start: datetime, end: datetime) -> str:
-    return f"{_clock(start)} to {_clock(end)}"
-
-
 def _fault(fault: PlantedFault) -> str:
-    return f"fault: {fault.name}, {_span_text(fault.start_at, fault.end_at)}"
+    return f"fault: {fault.name}, {from_to(fault.start_at, fault.end_at)}"
 
 
 def _alert(alert: AlertRow) -> str:
-    return f"alert: {because(alert)}, {_span_text(alert.opened_at, _end(alert))}"
-
-
-def duration(span: timedelta) -> str:
-    """Minutes and seconds, as people say them."""
-    seconds = round(abs(span).total_seconds())
-    sign = "−" if span < timedelta(0) else ""
-    return f"{sign}{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{sign}{seconds} s"
+    return f"alert: {because(alert)}, {from_to(alert.opened_at, ending(alert))}"

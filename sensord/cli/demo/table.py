@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sensord.cli.demo.findings import Findings
-from sensord.cli.demo.report import because, duration
+from sensord.cli.demo.wording import because, clock, duration
 from sensord.cli.output import console, figure
 from sensord.store.alerts import AlertRow
 
@@ -34,10 +34,11 @@ def print_table(findings: Findings) -> None:
     rows: list[tuple[datetime, tuple[str, ...]]] = []
     for fault in findings.truth.faults:
         alerts, delay = findings.alerts_of(fault), findings.delay(fault)
-        planted = (fault.device_id, fault.name, _clock(fault.start_at), _clock(fault.end_at))
+        planted = (fault.device_id, fault.name, clock(fault.start_at), clock(fault.end_at))
         late = "" if delay is None else duration(delay)
         rows.append((fault.start_at, (*planted, "found" if alerts else "missed", *_said(alerts[:1], late))))
-        rows += [(alert.opened_at, (fault.device_id, "", "", "", "found", *_said([alert], ""))) for alert in alerts[1:]]
+        again = (fault.device_id, f"{fault.name}, again", "", "", "found")
+        rows += [(alert.opened_at, (*again, *_said([alert], ""))) for alert in alerts[1:]]
     for alert in findings.false:
         rows.append((alert.opened_at, (alert.device_id, "none", "", "", "false", *_said([alert], ""))))
     out = console()
@@ -54,10 +55,6 @@ def _said(alerts: list[AlertRow], delay: str) -> tuple[str, ...]:
     if not alerts:
         return ("",) * 7
     alert = alerts[0]
-    closed = "open" if alert.closed_at is None else _clock(alert.closed_at)
+    closed = "open" if alert.closed_at is None else clock(alert.closed_at)
     figures = (delay, figure(alert.score_peak), figure(alert.threshold))
-    return str(alert.id)[:8], _clock(alert.opened_at), closed, *figures, because(alert)
-
-
-def _clock(at: datetime) -> str:
-    return f"{at:%H:%M:%S}"
+    return str(alert.id)[:8], clock(alert.opened_at), closed, *figures, because(alert)
