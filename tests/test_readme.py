@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from sqlalchemy import Engine
 
 from sensord import errors
+from sensord.cli.alerts import COLUMNS
 from sensord.cli.main import EXIT_INTERRUPTED
 from sensord.cli.main import sensord as root
 from sensord.clock import MICROSECONDS
@@ -34,7 +35,7 @@ from sensord.detection.devices import RING
 from sensord.model.bundle import Tuning
 from sensord.model.network import WAVE
 from sensord.readings import DeadLetter, Partition, Record
-from sensord.settings import DaemonSettings, FleetSettings, Settings, load
+from sensord.settings import DaemonSettings, FleetSettings, KafkaSettings, Settings, load
 from sensord.settings.groups import Group
 from sensord.store.alerts import Feedback, feedback
 from sensord.store.database import open_engine, reading, upgrade
@@ -113,6 +114,11 @@ def test_every_command_shown_exists_with_its_options(line: str) -> None:
 @pytest.mark.parametrize("line", named_commands())
 def test_every_command_named_in_the_text_exists(line: str) -> None:
     parse(line, whole=False)
+
+
+def test_the_list_of_alerts_shown_has_the_columns_that_it_has() -> None:
+    [shown] = blocks("text")
+    assert re.split(r"  +", shown.splitlines()[0]) == [column.heading for column in COLUMNS]
 
 
 # --- files and links -------------------------------------------------------------------------------------------------
@@ -222,7 +228,7 @@ def test_the_numbers_are_the_code_s() -> None:
         f"not scored for {tuning.warm_up} readings",
         f"in its first {tuning.warm_up} readings",
         f"padded to {WAVE} rows",
-        f"last {RING} readings as evidence",
+        f"{RING} readings around the opening",
         f"each device's last {RING} readings",
         f"at least {needs.per_device} readings of a device and {needs.in_all} in all",
         f"A device with {OWN_PROFILE} or more",
@@ -238,6 +244,7 @@ def test_the_numbers_are_the_code_s() -> None:
         f"at most {daemon.snapshot_interval_s:g} seconds of replay",
         f"hangs for {daemon.watchdog_s:g} seconds",
         f"within {daemon.drain_timeout_s:g} seconds",
+        f"waits for {KafkaSettings().session_timeout_s:g} seconds",
     ]
     flat = " ".join(README.split())
     assert [text for text in promised if text not in flat] == []
