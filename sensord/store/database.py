@@ -38,7 +38,7 @@ T = TypeVar("T")
 VERSION_TABLE = "sensord_schema"
 BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
-_UPGRADE_LOCK = 0x73656E736F7264  # "sensord": the key of PostgreSQL's advisory lock
+UPGRADE_LOCK = 0x73656E736F7264  # "sensord": the key of PostgreSQL's advisory lock
 _READS = "sensord_reads"  # the execution option of a transaction that only reads
 _SQLITE_ERROR = 1  # sqlite's code for a statement that is wrong by itself
 
@@ -233,7 +233,7 @@ def upgrade(engine: Engine) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL lock_timeout = '60s'"))
             connection.execute(text("SET LOCAL statement_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
         _refuse_ahead(_found(connection), engine)
         config = _config()
         config.attributes["connection"] = connection

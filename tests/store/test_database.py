@@ -20,6 +20,7 @@ from sensord.errors import SchemaMismatch, SettingsInvalid, StoreLocked, StoreUn
 from sensord.store import Engine, database
 from sensord.store.alerts import AlertFilter, list_alerts
 from sensord.store.database import (
+    UPGRADE_LOCK,
     VERSION_TABLE,
     check,
     connect_within,
@@ -31,6 +32,7 @@ from sensord.store.database import (
 )
 from sensord.store.progress import Progress
 from sensord.store.schema import UtcDateTime, instant, metadata, microseconds
+from tests.store.conditions import blocked, wait_until
 from tests.store.rows import NOW, P0, checkpoint, letter
 
 UPGRADE = "import sys; from sensord.store.database import *; upgrade(open_engine(sys.argv[1]))"
@@ -118,17 +120,27 @@ def test_schema_that_is_ahead_is_left_alone(engine: Engine) -> None:
 
 def test_three_processes_may_upgrade_at_once(store_url: str) -> None:
     with ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                subprocess.Popen([sys.executable, "-c", UPGRADE, store_url], stderr=subprocess.PIPE, text=True)
-            )
-            for _ in range(3)
-        ]
+        processes = [stack.enter_context(upgrading(store_url)) for _ in range(3)]
         ends = [(process.communicate()[1], process.returncode) for process in processes]
     assert ends == [("", 0)] * 3
     engine = open_engine(store_url)
     check(engine)
     engine.dispose()
+
+
+def test_upgrade_waits_for_the_one_under_way(postgres: Engine) -> None:
+    url = postgres.url.render_as_string(hide_password=False)
+    with postgres.begin() as under_way:
+        under_way.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+        with upgrading(url) as process:
+            wait_until(lambda: blocked(postgres) == 1 or process.poll() is not None)
+            assert process.poll() is None
+            under_way.commit()
+            assert (process.communicate()[1], process.returncode) == ("", 0)
+
+
+def upgrading(url: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", UPGRADE, url], stderr=subprocess.PIPE, text=True)
 
 
 def test_migrations_make_the_tables_that_the_code_uses(engine: Engine) -> None:
@@ -200,6 +212,17 @@ def test_killed_connection_is_unavailable_and_the_next_one_works(postgres: Engin
     assert progress.claim("pumps", P0, "test", "T1", NOW).next_offset == 100
 
 
+def test_connection_that_died_while_idle_is_replaced_unnoticed(postgres: Engine) -> None:
+    progress = Progress(postgres)
+    progress.claim("pumps", P0, "test", "T1", NOW)
+    killer = open_engine(postgres.url.render_as_string(hide_password=False))
+    with killer.connect() as connection:
+        connection.execute(KILL_OTHERS)
+    killer.dispose()
+
+    assert progress.claim("pumps", P0, "test", "T1", NOW).epoch == 2
+
+
 def test_lock_that_is_not_given_up_in_time_is_unavailable(postgres_url: str) -> None:
     impatient = make_url(postgres_url).update_query_dict({"options": "-c lock_timeout=10ms"})
     engine = open_engine(impatient.render_as_string(hide_password=False))
@@ -210,6 +233,23 @@ def test_lock_that_is_not_given_up_in_time_is_unavailable(postgres_url: str) -> 
             Progress(engine).claim("pumps", P0, "test", "T1", NOW)
     assert Progress(engine).claim("pumps", P0, "test", "T1", NOW).epoch == 1
     engine.dispose()
+
+
+def test_connection_that_failed_is_never_used_again(postgres: Engine) -> None:
+    used: list[int] = []
+
+    def work(statement: str) -> None:
+        with writing(postgres) as connection:
+            used.append(connection.scalar(text("SELECT pg_backend_pid()")) or 0)
+            connection.execute(text("SET LOCAL statement_timeout = '10ms'"))
+            connection.execute(text(statement))
+
+    with pytest.raises(StoreUnavailable, match="statement timeout"):
+        work("SELECT pg_sleep(60)")
+    work("SELECT 1")
+    work("SELECT 1")
+
+    assert used[0] != used[1] == used[2]
 
 
 def test_busy_file_is_unavailable_to_writers_and_open_to_readers(
@@ -230,14 +270,15 @@ def test_full_disk_is_unavailable_and_writes_nothing(sqlite_url: str) -> None:
     upgrade(engine)
     progress = Progress(engine)
     mine = progress.claim("pumps", P0, "test", "T1", NOW)
-    large = checkpoint(mine, 100, dead_letters=[letter(payload=bytes(100_000))])
+    large = checkpoint(mine, 100, dead_letters=[letter(payload=bytes(100_000), detail=HIDDEN)])
     with engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}"))
 
-    with pytest.raises(StoreUnavailable, match="disk is full"):
+    with pytest.raises(StoreUnavailable, match="disk is full") as full:
         progress.commit([large], NOW)
 
+    assert HIDDEN not in "".join(traceback.format_exception(full.value))  # readings are nobody's business in a log
     assert [row.next_offset for row in progress.partitions()] == [None]
     engine.dispose()
 

@@ -1,12 +1,11 @@
 """What the daemon may rely on when it claims and commits, on both databases."""
 
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Table, func, select, text, update
+from sqlalchemy import Table, func, select, update
 
 from sensord.detection.alerts import Status
 from sensord.errors import PartitionLost
@@ -18,6 +17,7 @@ from sensord.store.devices import DeviceSeen, list_devices
 from sensord.store.progress import Claim, Progress, Snapshot
 from sensord.store.schema import alert_events, alerts, dead_letters, devices, gaps, instant, microseconds, state_pages
 from sensord.store.schema import partition_progress as progress_rows
+from tests.store.conditions import blocked, wait_until
 from tests.store.rows import NOW, P0, P1, P2, SECOND, alert, checkpoint, letter, moved, opened
 
 
@@ -305,21 +305,3 @@ def test_gap_is_not_accepted_by_a_superseded_owner(engine: Engine, progress: Pro
     with pytest.raises(PartitionLost):
         progress.accept_gap(first, None, 500, "T1", "retention overrun", NOW)
     assert_nothing_was_written(engine)
-
-
-# --- waiting ---------------------------------------------------------------------------------------------------------
-
-
-def blocked(engine: Engine) -> int:
-    """How many connections wait for a lock in this database."""
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    with engine.connect() as connection:
-        return int(connection.scalar(waiting) or 0)
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    """Ask until it is so; the test's own time-out ends it."""
-    while not happened():
-        pass
