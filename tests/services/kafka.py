@@ -1,6 +1,7 @@
 """Apache Kafka: one KRaft node, broker and controller in one process, from Maven Central's jars."""
 
 import base64
+import fcntl
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -80,19 +81,25 @@ def fetched() -> Path:
     for program in ("java", "mvn"):
         if not shutil.which(program):
             raise ServerUnavailable(f"{program} isn't installed")
-    fetched_for = JARS / "pom.xml"
-    if fetched_for.exists() and fetched_for.read_bytes() == POM.read_bytes():
-        return JARS
+    JARS.parent.mkdir(exist_ok=True)
+    with JARS.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may start at once
+        fetched_for = JARS / "pom.xml"
+        if not fetched_for.exists() or fetched_for.read_bytes() != POM.read_bytes():
+            _fetch()
+            shutil.copy(POM, fetched_for)  # last: says that the folder is whole
+    return JARS
+
+
+def _fetch() -> None:
     shutil.rmtree(JARS, ignore_errors=True)
     command = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     try:
         must_run(["timeout", str(DOWNLOAD_TIMEOUT_S), *command, f"-DoutputDirectory={JARS}"])
     except RuntimeError as error:
         raise ServerUnavailable(f"Maven can't fetch Apache Kafka: {_first_error(error)}") from error
-    shutil.copy(POM, fetched_for)  # last: says that the folder is whole
-    return JARS
 
 
 def _first_error(error: RuntimeError) -> str:
-    lines = str(error).splitlines()
-    return next((line for line in lines if line.startswith("[ERROR]")), lines[0])
+    causes = (line.partition("[ERROR] ")[2] for line in str(error).splitlines())
+    return next(filter(None, causes), str(error))[:200]
