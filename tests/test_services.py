@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from sqlalchemy.engine import make_url
 from tests.conftest import MakeTopic
 from tests.services import embedded_kafka
 from tests.services.kafka import answers
+from tests.services.process import FOLDERS, temporary_folder
 
 ROOT = Path(__file__).parents[1]
 Keeper = subprocess.Popen[bytes]
@@ -64,6 +66,15 @@ def test_a_server_is_gone_when_its_block_ends() -> None:
 def test_a_server_does_not_outlive_its_keeper(end: Callable[[Keeper], None]) -> None:
     with keeping("embedded") as keeper:
         end(keeper)
+
+
+def test_what_a_killed_keeper_left_is_swept_by_the_next() -> None:
+    with keeping("embedded") as keeper:
+        (folder,) = Path(tempfile.gettempdir()).glob(f"{FOLDERS}{keeper.pid}-*")
+        keeper.kill()
+
+    with temporary_folder():
+        assert not folder.exists()
 
 
 @pytest.mark.usefixtures("postgres_server")

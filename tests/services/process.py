@@ -1,5 +1,6 @@
 """Server processes: a free port, a log that is shown when the start fails, and an end that leaves nothing behind."""
 
+import os
 import pwd
 import random
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 PORTS = range(20_000, 32_000)  # below the ephemeral range, whose ports outgoing connections take at any time
+FOLDERS = "sensord-services-"
 
 
 class ServerUnavailable(Exception):
@@ -42,14 +44,25 @@ def free_port() -> int:
 
 @contextmanager
 def temporary_folder(owner: str | None = None) -> Iterator[Path]:
-    """A folder in the system's temporary place, given to `owner` where one is named, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="sensord-"))
+    """A folder in the system's temporary place, given to `owner` where one is named, gone afterwards.
+
+    Its name holds our process id: the next caller removes what a killed process left.
+    """
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDERS}{os.getpid()}-"))
     try:
         if owner:
             shutil.chown(folder, owner)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*-*"):
+        maker = folder.name.removeprefix(FOLDERS).split("-")[0]
+        if not Path("/proc", maker).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def as_user(user: str | None) -> list[str]:
