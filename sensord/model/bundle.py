@@ -6,9 +6,11 @@ manifest before anything is built from it.
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 import numpy as np
@@ -28,6 +30,9 @@ MANIFEST_LIMIT = 1 << 20  # bytes
 WEIGHTS_LIMIT = 4 << 30  # bytes
 CHANNELS_LIMIT = 1_024
 HIDDEN_LIMIT = 1_024
+Span = Annotated[float, msgspec.Meta(ge=1)]  # readings
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]  # readings
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 MANIFEST_FILE, WEIGHTS_FILE = "manifest.json", "weights.safetensors"
 
 
@@ -41,15 +46,15 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Constants of the scorer that are the same for every device; counted in readings unless said otherwise."""
 
-    smoothing: float = 15.0  # span of the smoothed residual f
-    baseline: float = 200.0  # span of the slow baseline b
-    decay: float = 0.998  # of the peak, a reading
-    peak_share: float = 0.2  # the limit is at least this share of the peak
-    clear_share: float = 0.7  # an alarm ends below this share of the limit
-    warm_up: int = 32  # readings after a fresh state that are not scored
-    open_after: int = 5  # anomalous readings in a row that open an episode
-    close_after: int = 20  # calm readings in a row that close it
-    critical: float = 2.0  # peaks beyond this many thresholds are critical
+    smoothing: Span = 15.0  # span of the smoothed residual f
+    baseline: Span = 200.0  # span of the slow baseline b
+    decay: Share = 0.998  # of the peak, a reading
+    peak_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2  # the limit is at least this share of the peak
+    clear_share: Share = 0.7  # an alarm ends below this share of the limit
+    warm_up: Count = 32  # readings after a fresh state that are not scored
+    open_after: Count = 5  # anomalous readings in a row that open an episode
+    close_after: Count = 20  # calm readings in a row that close it
+    critical: Annotated[float, msgspec.Meta(ge=1)] = 2.0  # peaks beyond this many thresholds are critical
 
 
 class HistoryRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +75,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: tuple[Channel, ...]
     hidden: int
     cell: str
-    period_s: float
+    period_s: Annotated[float, msgspec.Meta(gt=0)]
     tuning: Tuning
     history: HistoryRange
     metrics: dict[str, float]
@@ -152,9 +157,16 @@ def pack(draft: Manifest, network: Network, profiles: Profiles) -> Packed:
     weights = render_tensors(tensors)
     sha256 = hashlib.sha256(weights).hexdigest()
     unnamed = msgspec.structs.replace(draft, bundle_id="", weights_sha256=sha256)
-    digest = hashlib.sha256(msgspec.json.encode(unnamed)).hexdigest()
-    manifest = msgspec.structs.replace(unnamed, bundle_id=f"{draft.fleet}-{digest[:12]}")
+    manifest = msgspec.structs.replace(unnamed, bundle_id=_id_of(msgspec.json.encode(unnamed)))
     return Packed(manifest.bundle_id, msgspec.json.format(msgspec.json.encode(manifest), indent=2), weights, sha256)
+
+
+def _id_of(manifest: bytes) -> str:
+    """The id that a manifest's content has, whatever it says itself; of its fields as written, not as this version
+    knows them, so that one with fewer fields keeps its id."""
+    unnamed = msgspec.json.decode(manifest, type=dict[str, object]) | {"bundle_id": ""}
+    digest = hashlib.sha256(msgspec.json.encode(unnamed)).hexdigest()
+    return f"{unnamed['fleet']}-{digest[:12]}"
 
 
 def parse_manifest(manifest: bytes) -> Manifest:
@@ -171,6 +183,10 @@ def parse_manifest(manifest: bytes) -> Manifest:
         raise BundleInvalid(f"{len(parsed.channels)} channels, {parsed.hidden} hidden units: out of bounds")
     if parsed.cell != "lstm":
         raise BundleInvalid(f"cell {parsed.cell!r} is unknown to this version")
+    if doubled := _doubled([channel.name for channel in parsed.channels]):
+        raise BundleInvalid(f"manifest names channel {doubled!r} twice")
+    if parsed.bundle_id != _id_of(manifest):
+        raise BundleInvalid(f"manifest of {parsed.bundle_id} is damaged: the id belongs to another content")
     return parsed
 
 
@@ -183,7 +199,7 @@ def unpack(packed: Packed) -> Bundle:
         raise BundleInvalid(f"weights of {manifest.bundle_id} don't match the manifest's SHA-256")
     try:
         tensors = parse_tensors(packed.weights)
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:  # KeyError: a type that numpy lacks
         raise BundleInvalid(f"weights of {manifest.bundle_id} can't be read: {error}") from error
     return Bundle(manifest, _network(manifest, tensors), _profiles(manifest, tensors))
 
@@ -200,8 +216,10 @@ def _profiles(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Pr
     channels, inputs = len(manifest.channels), manifest.hidden + len(manifest.channels) + 1
     try:
         names = msgspec.json.decode(tensors["profiles.device_ids"].tobytes(), type=tuple[str, ...])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise BundleInvalid(f"{manifest.bundle_id}: device ids can't be read: {error}") from error
+    if doubled := _doubled(names):
+        raise BundleInvalid(f"{manifest.bundle_id}: device {doubled!r} has two profiles")
     rows = len(names) + 1
     mean, scale, head, precision, threshold = (
         _checked(tensors, f"profiles.{name}", shape)
@@ -216,6 +234,11 @@ def _profiles(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Pr
     if (scale <= 0).any() or (threshold <= 0).any():
         raise BundleInvalid(f"{manifest.bundle_id}: a scale or threshold is not positive")
     return Profiles(names, mean, scale, head, precision, threshold)
+
+
+def _doubled(names: Sequence[str]) -> str | None:
+    """A name that is there more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _checked(tensors: dict[str, NDArray[np.generic]], name: str, shape: tuple[int, ...]) -> Floats:
