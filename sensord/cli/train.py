@@ -110,12 +110,12 @@ def _from_topics(
     if channels is None:
         raise SettingsInvalid(f"fleets.{name}.channels: needed to learn from topics; or give --channels")
     decoder = JsonDecoder(channels, fleet.max_future_s)
+    # `wanted` is event time, which a record's own stamp may trail by max_future_s at most; later it may be at will.
+    since = None if wanted.since is None else wanted.since - round(fleet.max_future_s * MICROSECONDS)
     batches = (
         batch
         for topic in fleet.topics
-        for batch in read_range(
-            settings.kafka, topic, wanted.since, wanted.until, lambda done, of: report("read", done, of)
-        )
+        for batch in read_range(settings.kafka, topic, since, report=lambda done, of: report("read", done, of))
     )
     return from_records(decoder, batches, channels, wanted)
 

@@ -270,9 +270,18 @@ class Fleet:
         )
 
     def _alert_id(self, slot: int, kind: Kind) -> UUID:
-        """One id for one opening: device and position are in it because a record may carry many readings."""
+        """One id for one opening.
+
+        Device and position are in it because a record may carry many readings, the time because a truncated log gives
+        its offsets out again.
+        """
         origin, d = self.origin, self.devices
-        place = (origin.partition.number, int(d.first_offset[slot]), int(d.first_position[slot]))
+        place = (
+            origin.partition.number,
+            int(d.first_offset[slot]),
+            int(d.first_position[slot]),
+            int(d.opened_at[slot]),
+        )
         parts = (origin.fleet, origin.run, origin.partition.topic, origin.topic_id, *place, d.ids[slot], kind.value)
         return uuid5(ALERT_NAMESPACE, "/".join(map(str, parts)))
 
