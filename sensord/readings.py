@@ -85,9 +85,7 @@ class Readings:
 
     def _cut(self, start: int, stop: int) -> Self:
         rows = slice(start, stop)
-        return type(self)(
-            self.partition, self.device_ids[rows], self.at[rows], self.values[rows], self.offsets[rows]
-        )
+        return type(self)(self.partition, self.device_ids[rows], self.at[rows], self.values[rows], self.offsets[rows])
 
 
 def occurrence(keys: Integers) -> Integers:

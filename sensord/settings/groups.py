@@ -48,7 +48,7 @@ class KafkaSettings(Group):
     ssl_keyfile: FilePath | None = None
     """This client's private key, PEM."""
     session_timeout_s: float = Field(45.0, ge=6.0, le=300.0)
-    """Silence after which the group gives a process's partitions to others, seconds; requests time out after a fifth."""
+    """Silence after which the group gives a process's partitions to others, seconds; a request waits a fifth of it."""
     max_poll_records: int = Field(5_000, ge=1, le=100_000)
     """Most records that one poll returns."""
 

@@ -29,7 +29,7 @@ class Reason(StrEnum):
     FUTURE = "future"
 
 
-class Refusal(Exception):  # noqa: N818  # it ends in a dead letter, not in an error
+class Refusal(Exception):  # it ends in a dead letter, not in an error
     """Raised and caught inside decoding: the reading at hand can't be used."""
 
     def __init__(self, reason: Reason, detail: str) -> None:

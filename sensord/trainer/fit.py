@@ -58,7 +58,7 @@ def fit_trunk(scaled: Sequence[Floats], options: FitOptions, progress: Progress)
 
 def _windows(scaled: Sequence[Floats], options: FitOptions, rng: np.random.Generator) -> Floats:
     """Windows drawn at random over all devices, long ones oftener: (windows, length, channels)."""
-    length = min(options.length, min(len(values) for values in scaled))
+    length = min(options.length, *(len(values) for values in scaled))
     starts = np.array([len(values) - length + 1 for values in scaled])
     bounds = np.cumsum(starts)
     picks = rng.integers(bounds[-1], size=options.windows)

@@ -66,7 +66,6 @@ def test_skab_through_kafka_into_postgresql(make_plant: MakePlant, skab_files: l
         plant.wait_until_committed([daemon])
         assert daemon.stop() == 0
     found = compared(plant, list(read_tables(skab_files)))
-    print("SKAB:", found)
     assert found["devices"] == 20
     assert found["faults_found"] >= 16
     assert found["false_alerts"] <= 4
@@ -85,7 +84,7 @@ def test_skab_through_kafka_into_postgresql(make_plant: MakePlant, skab_files: l
     moved(plant, killed)
     total = sum(killed.ends().values())
     with killed.daemon() as daemon:
-        wait_for(lambda: 0 < sum(killed.committed().values()), [daemon], "a first commit")
+        wait_for(lambda: sum(killed.committed().values()) > 0, [daemon], "a first commit")
         daemon.kill()
     assert sum(killed.committed().values()) < total, "the daemon was faster than the kill"
     with killed.daemon() as heir:
@@ -142,7 +141,6 @@ def test_turbofans_run_to_failure_alert_before_they_fail(make_plant: MakePlant, 
     opened = {device: [at(a["opened_at"]) for a in plant.alerts() if a["device_id"] == device] for device in life}
     lead = [int(life[d][-1] - min(o)) // 1_000_000 for d, o in opened.items() if o]
     early = sum(any(o < life[d][len(life[d]) // 2] for o in opens) for d, opens in opened.items())
-    print(f"turbofans: {len(lead)} of 100 alerted, median lead {np.median(lead):.0f} cycles, {early} early")
     assert len(life) == 100
     assert len(lead) >= 80, f"only {len(lead)} of 100 engines alerted before they failed"
     assert np.median(lead) >= 20

@@ -1,0 +1,126 @@
+"""The daemon as a process over a filled topic, timed by its own stamps. Used by `throughput`."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+import psycopg
+from sqlalchemy import ColumnElement, Engine, func, make_url, select
+
+from scripts.bench.workload import FLEET, START_S
+from sensord.clock import MICROSECONDS
+from sensord.model.bundle import Packed
+from sensord.store.database import open_engine, upgrade
+from sensord.store.registry import Registry
+from sensord.store.schema import alerts, dead_letters, microseconds, partition_progress
+
+T = TypeVar("T")
+
+LOOK_EVERY_S = 0.25
+DRAIN_S = 20
+SETTINGS = """\
+[kafka]
+bootstrap_servers = "{kafka}"
+group_id = "{group}"
+[store]
+url = "{url}"
+[fleets.{fleet}]
+topics = ["{topic}"]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What one daemon did."""
+
+    seconds: float
+    alerts: int
+
+
+class Failed(Exception):
+    """The daemon did not do its work; says why."""
+
+
+def watch(folder: Path, kafka: str, topic: str, readings: int, store_url: str | None, packed: Packed) -> Watched:
+    """Run `sensord run` with its default settings on a fresh database until all readings of a topic are committed.
+
+    Timed from the first partition that it adopts to its last commit, by the stamps of its log and its tables.
+    store_url: a PostgreSQL database beside which one is made for the run, None for an SQLite file in the folder.
+    Raises Failed.
+    """
+    with _database(store_url, folder) as url:
+        engine = open_engine(url)
+        try:
+            upgrade(engine)
+            _publish(engine, packed)
+            settings = folder / "sensord.toml"
+            settings.write_text(
+                SETTINGS.format(kafka=kafka, group=f"bench-{uuid4().hex[:8]}", url=url, fleet=FLEET, topic=topic)
+            )
+            return _run(settings, folder / "daemon.log", engine, readings)
+        finally:
+            engine.dispose()
+
+
+def _run(settings: Path, log: Path, engine: Engine, readings: int) -> Watched:
+    command = [sys.executable, "-m", "sensord", "--config", str(settings), "run"]
+    progress = partition_progress.c
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as daemon:
+        try:
+            while (_ask(engine, func.sum(progress.next_offset)) or 0) < readings:
+                if daemon.poll() is not None:
+                    raise Failed(f"the daemon ended with {daemon.returncode}:\n{log.read_text()[-4_000:]}")
+                time.sleep(LOOK_EVERY_S)
+            finished = microseconds(_ask(engine, func.max(progress.committed_at)))
+            daemon.send_signal(signal.SIGTERM)
+            if code := daemon.wait(DRAIN_S):
+                raise Failed(f"the daemon drained with {code}:\n{log.read_text()[-4_000:]}")
+        finally:
+            daemon.kill()
+    if refused := _ask(engine, func.count(dead_letters.c.id)):
+        raise Failed(f"{refused} of the readings became dead letters")
+    return Watched((finished - _adopted(log)) / MICROSECONDS, _ask(engine, func.count(alerts.c.id)))
+
+
+def _adopted(log: Path) -> int:
+    """When the first partition was adopted, microseconds."""
+    lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    return min(microseconds(datetime.fromisoformat(line["time"])) for line in lines if line["event"] == "adopted")
+
+
+def _ask(engine: Engine, question: ColumnElement[T]) -> T:
+    """The answer to a question about a whole table."""
+    with engine.connect() as connection:
+        return connection.scalars(select(question)).one()
+
+
+def _publish(engine: Engine, packed: Packed) -> None:
+    registry, at = Registry(engine), START_S * MICROSECONDS
+    registry.publish(FLEET, packed.bundle_id, packed.manifest, packed.weights, packed.sha256, at)
+    registry.promote(FLEET, packed.bundle_id, at)
+
+
+@contextmanager
+def _database(store_url: str | None, folder: Path) -> Iterator[str]:
+    """The URL of an empty database that is gone afterwards."""
+    if store_url is None:
+        yield f"sqlite:///{folder / 'sensord.db'}"
+        return
+    server, name = make_url(store_url), f"bench_{uuid4().hex[:12]}"
+    with psycopg.connect(
+        server.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True
+    ) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        try:
+            yield server.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
