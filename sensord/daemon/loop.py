@@ -157,7 +157,17 @@ class Loop:
         live_from = beginning if claim.next_offset is None else claim.next_offset
         position = live_from if claim.state_offset is None else claim.state_offset
         decoder = rules.decoder(bundle.channels)
-        shard = Shard(rules.name, claim.partition, claim.epoch, claim.next_offset, position, live_from, fleet, decoder)
+        shard = Shard(
+            name=rules.name,
+            partition=claim.partition,
+            epoch=claim.epoch,
+            committed=claim.next_offset,
+            position=position,
+            live_from=live_from,
+            fleet=fleet,
+            decoder=decoder,
+            stored_model=claim.model_id,
+        )
         if claim.state_offset is None:  # write where a replay can start, before there is anything to replay
             checkpoint = shard.checkpoint(snapshot=True)
             self._progress.commit([checkpoint], self._clock.now())

@@ -41,6 +41,7 @@ class Shard:
     live_from: int
     fleet: Fleet
     decoder: Decoder
+    stored_model: str | None  # bundle of the database's snapshot: what is committed on top of it is replayed with it
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
     @property
@@ -75,10 +76,16 @@ class Shard:
     def worth_saving(self, snapshot: bool) -> bool:
         """There is something to commit; what is still being replayed is committed already."""
         moved = self.position != self.committed
-        return not self.replaying and (moved or (snapshot and bool(self.fleet.devices.dirty())))
+        return not self.replaying and (moved or self._swapped or (snapshot and bool(self.fleet.devices.dirty())))
+
+    @property
+    def _swapped(self) -> bool:
+        """The bundle isn't the stored snapshot's: nothing may be committed without a snapshot of its own."""
+        return self.fleet.bundle.id != self.stored_model
 
     def checkpoint(self, snapshot: bool) -> Checkpoint:
         """All that there is to commit; the same again until `settle`. Never while replaying."""
+        snapshot = snapshot or self._swapped
         return Checkpoint(
             fleet=self.name,
             partition=self.partition,
@@ -97,6 +104,7 @@ class Shard:
         self.dead_letters.clear()
         self.fleet.settle()
         if checkpoint.snapshot is not None:
+            self.stored_model = checkpoint.snapshot.model_id
             self.fleet.devices.settle()
 
     def _devices_seen(self) -> tuple[DeviceSeen, ...]:

@@ -222,6 +222,29 @@ def test_a_swap_is_replayed_with_the_bundle_of_its_time(here: World, tmp_path: P
     assert len(here.rows("alerts")) == 2
 
 
+def test_after_a_swap_nothing_is_committed_without_its_snapshot(here: World) -> None:
+    here.send_day()
+    failing = FailingProgress(here.engine, repeat("fine"))
+    daemon = here.daemon(max_records=30, progress=failing, pace=Pace(commit_interval_s=0.5, snapshot_interval_s=1e6))
+    daemon.turn(6)
+    new = here.publish(packed(seed=7))
+    failing.away = True
+    daemon.loop._save(snapshot=True)  # swaps in memory; the database doesn't take the snapshot
+    failing.away = False
+    daemon.turn(8)
+    with here.engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT model_id, state_offset, next_offset FROM partition_progress").all()
+    assert {row.model_id for row in rows} == {new}
+    assert max(row.state_offset for row in rows) > 0  # the swap's snapshot came with the next commit
+
+
+def test_a_time_out_of_range_is_a_dead_letter(here: World) -> None:
+    for stamp in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        here.send_raw(0, b'{"device_id": "pump-0", "timestamp": "%s", "values": {"heat": 1}}' % stamp.encode())
+    here.daemon().finish()
+    assert len(here.rows("dead_letters")) == 2
+
+
 def test_a_bundle_that_does_not_fit_is_refused_and_the_old_one_stays(here: World) -> None:
     here.send_day()
     daemon = here.daemon(max_records=30)

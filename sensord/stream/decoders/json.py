@@ -34,6 +34,8 @@ DEFAULT_MAX_FUTURE_S = 300.0
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 EARLIEST_MS = 946_684_800_000  # 2000-01-01
 LATEST_MS = 4_102_444_800_000  # 2100-01-01
 UNREADABLE = (ValueError, RecursionError)  # what msgspec and json raise on bytes that they can't read
@@ -186,7 +188,10 @@ def _event_time(message: Message, record: Record) -> int:
     """Microseconds since the epoch."""
     timestamp = message.timestamp
     if isinstance(timestamp, datetime):
-        return (timestamp - EPOCH) // MICROSECOND
+        at = (timestamp - EPOCH) // MICROSECOND
+        if not FIRST <= at <= LAST:
+            raise Refusal(Reason.BAD_TIME, f"timestamp {timestamp.isoformat()} is outside the years 1 to 9999 of UTC")
+        return at
     if timestamp is None:
         if not EARLIEST_MS <= record.timestamp_ms < LATEST_MS:
             raise Refusal(Reason.BAD_TIME, f"no timestamp, and the record's is {record.timestamp_ms} ms")
