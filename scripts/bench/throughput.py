@@ -171,7 +171,7 @@ def compared(readings: int, seconds: dict[str, list[float]]) -> dict[str, Figure
 def servers(kafka: str | None, store: str | None) -> Iterator[Servers]:
     """Those that were named; else own ones, the next best where the best can't be had."""
     with ExitStack() as stack:
-        kafka_is, store_is = "given", "SQLite" if store == SQLITE else "given"
+        kafka_is, store_is = "as given", "SQLite" if store == SQLITE else "as given"
         if kafka is None:
             try:
                 kafka, kafka_is = stack.enter_context(apache_kafka()).address, "Apache Kafka"
