@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from sensord.clock import MICROSECONDS
-from sensord.detection.fleet import Fleet, Origin
+from sensord.detection.fleet import Fleet, Limits, Origin
 from sensord.model.bundle import (
     FORMAT_VERSION,
     Bundle,
@@ -77,7 +77,7 @@ def bundle(**changes: object) -> Bundle:
 
 def fleet(model: Bundle | None = None, max_gap_s: float = 300.0) -> Fleet:
     """A fleet on the first partition."""
-    return Fleet(model or bundle(), Origin("pumps", PUMPS, "topic-id"), max_gap_s)
+    return Fleet(model or bundle(), Origin("pumps", PUMPS, "topic-id"), Limits(max_gap_s))
 
 
 def readings(

@@ -16,6 +16,7 @@ from sensord.daemon.models import Models
 from sensord.daemon.policy import Pace
 from sensord.daemon.signals import Stop
 from sensord.daemon.watchdog import Watchdog
+from sensord.detection.fleet import Limits
 from sensord.errors import EXIT_FAILURE, SettingsInvalid
 from sensord.logs import configure
 from sensord.metrics import Metrics
@@ -91,4 +92,5 @@ def _rules(settings: Settings, accept_gap: bool) -> Rules:
 
 
 def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:
-    return FleetRules(name, fleet.max_gap_s, partial(JsonDecoder, max_future_s=fleet.max_future_s))
+    limits = Limits(fleet.max_gap_s, fleet.max_episode_s, fleet.silent_periods)
+    return FleetRules(name, limits, partial(JsonDecoder, max_future_s=fleet.max_future_s))

@@ -15,7 +15,7 @@ from sensord.daemon.models import Models
 from sensord.daemon.policy import Backoff, Pace, Timer
 from sensord.daemon.shard import Shard
 from sensord.daemon.watchdog import Watchdog
-from sensord.detection.fleet import Fleet, Origin
+from sensord.detection.fleet import Fleet, Limits, Origin
 from sensord.errors import OffsetsLost, PartitionLost, StoreUnavailable, Unreachable
 from sensord.metrics import Metrics
 from sensord.model.bundle import Bundle
@@ -32,7 +32,7 @@ class FleetRules:
     """What the loop has to know of a fleet."""
 
     name: str
-    max_gap_s: float
+    limits: Limits
     decoder: Callable[[tuple[str, ...]], Decoder]  # from the bundle's channels
 
 
@@ -185,7 +185,7 @@ class Loop:
         return shard
 
     def _fleet(self, bundle: Bundle, rules: FleetRules, claim: Claim) -> Fleet:
-        return Fleet(bundle, Origin(rules.name, claim.partition, claim.topic_id), rules.max_gap_s, self._rules.device)
+        return Fleet(bundle, Origin(rules.name, claim.partition, claim.topic_id), rules.limits, self._rules.device)
 
     def _bridge_gaps(self, claim: Claim, topic_id: str) -> Claim:
         """Make sure that the log still holds all we need. Raises OffsetsLost unless a person has accepted the gap."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from sensord.detection.channels.bank import Bank
 from sensord.errors import BundleInvalid, ModelMissing
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.store.registry import Registry, StoredBundle
@@ -57,6 +58,7 @@ class Models:
         if known is not None:
             return known
         bundle = unpack(Packed(stored.bundle_id, stored.manifest, stored.weights, stored.sha256))
+        Bank(bundle.profiles.events, len(bundle.channels))  # refuses what a fleet couldn't score with
         wanted = self.channels.get(fleet)
         if wanted is not None and bundle.channels != wanted:
             raise BundleInvalid(

@@ -12,12 +12,23 @@ from uuid import UUID
 class Kind(StrEnum):
     """What sort of thing happened."""
 
-    ANOMALY = "anomaly"
-    SPIKE = "spike"
-    OUT_OF_RANGE = "out_of_range"
-    STUCK = "stuck"
-    SILENT = "silent"
-    DRIFT = "drift"
+    ANOMALY = "anomaly"  # the score: readings that don't follow from the device's state
+    SPIKE = "spike"  # a single surprise, larger than any in a while
+    OUT_OF_RANGE = "out_of_range"  # a channel beyond all that was ever seen of it
+    STUCK = "stuck"  # a channel that moves less than it ever did
+    OFF_PROFILE = "off_profile"  # a level that isn't usual at this hour of the day
+    SILENT = "silent"  # no readings, while others go on
+
+
+class Reason(StrEnum):
+    """Why an alert was closed."""
+
+    CLEARED = "cleared"  # calm again
+    GAP = "gap"  # the device was away too long to say
+    RESET = "reset"  # its state came out non-finite and was reset
+    NEW_NORMAL = "new_normal"  # open for too long: what it shows is normal from now on
+    ACCEPTED = "accepted"  # a person said so
+    RETURNED = "returned"  # a silent device speaks again
 
 
 class Status(StrEnum):
@@ -84,7 +95,7 @@ class Alert:
     partition: int
     first_offset: int
     last_offset: int
-    close_reason: str | None
+    close_reason: Reason | None
 
     def keeping(self, earlier: Self) -> Self:
         """This alert, with an earlier one's explanation and evidence where it brings none itself."""

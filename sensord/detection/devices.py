@@ -11,59 +11,67 @@ import msgspec
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sensord.detection.channels.bank import state_widths
 from sensord.errors import StateUnreadable
 from sensord.readings import Floats, Integers
 
 PAGE = 1_024  # devices a page
 MAGIC = b"SNSDPAGE"
-STATE_FORMAT = 1
+STATE_FORMATS = (1, 2)  # read; the last is written
 RING = 32  # last readings kept of each device
-SCORING = (
-    "recurrent",
-    "expected",
-    "smoothed",
-    "baseline",
-    "peak",
-    "warm",
-    "settled",
-    "alarmed",
-)  # scorer.Memory's columns
+EVENT = "event_"  # before an event channel's name: its column
 NEVER = np.iinfo(np.int64).min  # last_at of a device that was never seen
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column of device state."""
+    """One column of device state. of_bundle: it means nothing under another bundle."""
 
     name: str
     dtype: str
     shape: tuple[int, ...] = ()
     initial: int = 0
+    of_bundle: bool = False
 
 
 def fields(channels: int, state_size: int) -> tuple[Field, ...]:
     """Every column that a device has."""
     return (
         # scoring: see scorer.Memory
-        Field("recurrent", "<f4", (state_size,)),
-        Field("expected", "<f4", (channels,)),
-        Field("smoothed", "<f4", (channels,)),
-        Field("baseline", "<f4", (channels,)),
-        Field("peak", "<f4"),
-        Field("warm", "<i4"),
-        Field("settled", "|b1"),
-        Field("alarmed", "|b1"),
-        # presence
+        Field("recurrent", "<f4", (state_size,), of_bundle=True),
+        Field("expected", "<f4", (channels,), of_bundle=True),
+        Field("smoothed", "<f4", (channels,), of_bundle=True),
+        Field("baseline", "<f4", (channels,), of_bundle=True),
+        Field("peak", "<f4", of_bundle=True),
+        Field("warm", "<i4", of_bundle=True),
+        Field("settled", "|b1", of_bundle=True),
+        Field("alarmed", "|b1", of_bundle=True),
+        # event channels: see channels.bank
+        *(Field(EVENT + name, "<f4", (width,), of_bundle=True) for name, width in state_widths(channels).items()),
+        # presence: see silence
         Field("first_at", "<i8", initial=NEVER),
         Field("last_at", "<i8", initial=NEVER),
-        Field("seen", "<i8"),  # readings accepted so far; modulo RING it is the ring's next row
+        Field("steady", "<i4"),
+        Field("witnessed_at", "<i8", initial=NEVER),
+        Field("heard_at", "<i8", initial=NEVER),
+        Field("absence", "|u1"),
+        Field("absent_offset", "<i8"),
+        Field("absent_position", "<i4"),
+        # the ring's next row is this modulo RING
+        Field("seen", "<i8"),  # readings accepted so far
         # the ring of last readings; expected is in channel units, as observed is
         Field("ring_at", "<i8", (RING,)),
         Field("ring_observed", "<f4", (RING, channels)),
         Field("ring_expected", "<f4", (RING, channels)),
         # the episode: see episodes
         Field("phase", "|u1"),
+        Field("kind", "|u1"),
+        Field("first_kind", "|u1"),
+        Field("accepting", "|b1"),
         Field("run", "<i4"),
+        Field("dead_time", "<i4"),
+        Field("dead_ratio", "<f4"),
+        Field("ratio_peak", "<f4"),
         Field("opened_at", "<i8"),
         Field("last_seen_at", "<i8"),
         Field("first_offset", "<i8"),
@@ -99,12 +107,24 @@ class Devices:
     alarmed: NDArray[np.bool_]
     first_at: Integers
     last_at: Integers
+    steady: NDArray[np.int32]
+    witnessed_at: Integers
+    heard_at: Integers
+    absence: NDArray[np.uint8]
+    absent_offset: Integers
+    absent_position: NDArray[np.int32]
     seen: Integers
     ring_at: Integers
     ring_observed: Floats
     ring_expected: Floats
     phase: NDArray[np.uint8]
+    kind: NDArray[np.uint8]
+    first_kind: NDArray[np.uint8]
+    accepting: NDArray[np.bool_]
     run: NDArray[np.int32]
+    dead_time: NDArray[np.int32]
+    dead_ratio: Floats
+    ratio_peak: Floats
     opened_at: Integers
     last_seen_at: Integers
     first_offset: Integers
@@ -144,9 +164,14 @@ class Devices:
         """Copy all that doesn't belong to a network from the same devices under another one."""
         rows = slice(0, len(self.ids))
         for field in self.fields:
-            if field.name not in SCORING:
+            if not field.of_bundle:
                 self._column(field)[rows] = other._column(field)[rows]
         self.touch(np.arange(len(self.ids)))
+
+    def events(self, name: str) -> Floats:
+        """An event channel's column: (capacity, width)."""
+        column: Floats = getattr(self, EVENT + name)
+        return column
 
     def _slot(self, device_id: str) -> int:
         slot = self.slots.get(device_id)
@@ -188,7 +213,7 @@ class Devices:
         columns = tuple((field.name, field.dtype, field.shape) for field in self.fields)
         header = msgspec.json.encode(_PageHeader(columns, tuple(self.ids[rows])))
         body = b"".join(np.ascontiguousarray(self._column(field)[rows]).tobytes() for field in self.fields)
-        sizes = np.array([STATE_FORMAT, len(header), len(body)], "<u4").tobytes()
+        sizes = np.array([STATE_FORMATS[-1], len(header), len(body)], "<u4").tobytes()
         checked = sizes + header + body
         return MAGIC + zlib.crc32(checked).to_bytes(4, "little") + checked
 
@@ -197,25 +222,27 @@ class Devices:
         for expected, (number, page) in enumerate(sorted(pages.items())):
             if number != expected:
                 raise StateUnreadable(f"state page {expected} is missing (found {sorted(pages)})")
-            header, body = _open_page(number, page)
-            self._load_page(number, header, body)
+            self._load_page(number, *_open_page(number, page))
 
-    def _load_page(self, number: int, header: _PageHeader, body: memoryview) -> None:
-        mine = tuple((field.name, field.dtype, field.shape) for field in self.fields)
-        if header.columns != mine:
+    def _load_page(self, number: int, version: int, header: _PageHeader, body: memoryview) -> None:
+        """An older version's page may lack columns: their initial values stand."""
+        mine = {(field.name, field.dtype, field.shape): field for field in self.fields}
+        lacking = version == STATE_FORMATS[-1] and len(header.columns) != len(mine)
+        if lacking or not set(header.columns) <= set(mine):
             raise StateUnreadable(f"state page {number} has other columns than this model's state")
+        held = [mine[column] for column in header.columns]
         count, first = len(header.device_ids), number * PAGE
         if count > PAGE or first != len(self.ids):
             raise StateUnreadable(f"state page {number} holds {count} devices from slot {len(self.ids)} on")
-        size = sum(count * _row_bytes(field) for field in self.fields)
+        size = sum(count * _row_bytes(field) for field in held)
         if len(body) != size:
             raise StateUnreadable(f"state page {number} has {len(body)} bytes of state; {size} expected")
         self._enlist(header.device_ids)
         at = 0
-        for field in self.fields:
+        for field in held:
             length = count * _row_bytes(field)
             rows = np.frombuffer(body[at : at + length], np.dtype(field.dtype)).reshape(count, *field.shape)
-            if field.name in ("recurrent", "smoothed", "baseline", "expected") and not np.isfinite(rows).all():
+            if field.of_bundle and field.dtype == "<f4" and not np.isfinite(rows).all():
                 raise StateUnreadable(f"state page {number}: {field.name} is not finite")
             self._column(field)[first : first + count] = rows
             at += length
@@ -232,13 +259,15 @@ def _row_bytes(field: Field) -> int:
     return np.dtype(kind).itemsize * int(np.prod(field.shape, dtype=np.int64))
 
 
-def _open_page(number: int, page: bytes) -> tuple[_PageHeader, memoryview]:
+def _open_page(number: int, page: bytes) -> tuple[int, _PageHeader, memoryview]:
+    """A page's format, header and body. Raises StateUnreadable."""
     prefix = len(MAGIC) + 4
     if len(page) < prefix + 12 or page[: len(MAGIC)] != MAGIC:
         raise StateUnreadable(f"state page {number} is no state page")
     version, header_size, body_size = np.frombuffer(page, "<u4", 3, prefix).tolist()
-    if version != STATE_FORMAT:
-        raise StateUnreadable(f"state page {number} has format {version}; this version reads {STATE_FORMAT}")
+    if version not in STATE_FORMATS:
+        known = " and ".join(map(str, STATE_FORMATS))
+        raise StateUnreadable(f"state page {number} has format {version}; this version reads {known}")
     if zlib.crc32(memoryview(page)[prefix:]) != int.from_bytes(page[len(MAGIC) : prefix], "little"):
         raise StateUnreadable(f"state page {number} is damaged: its checksum doesn't match")
     start = prefix + 12
@@ -248,4 +277,4 @@ def _open_page(number: int, page: bytes) -> tuple[_PageHeader, memoryview]:
         header = msgspec.json.decode(page[start : start + header_size], type=_PageHeader)
     except (ValueError, RecursionError) as error:
         raise StateUnreadable(f"state page {number} has no readable header: {error}") from error
-    return header, memoryview(page)[start + header_size :]
+    return version, header, memoryview(page)[start + header_size :]

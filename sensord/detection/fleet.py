@@ -4,8 +4,8 @@
 of the readings in their order, so replaying them from a snapshot gives the same state and the same alerts, bit for bit.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from uuid import UUID, uuid5
 
@@ -13,16 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensord.clock import MICROSECONDS
-from sensord.detection import episodes
-from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Severity, Status
+from sensord.detection import episodes, silence
+from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Severity, Status
+from sensord.detection.channels.bank import Bank, Verdict
+from sensord.detection.channels.contract import Seen
 from sensord.detection.devices import NEVER, RING, Devices
-from sensord.detection.episodes import Instant
-from sensord.detection.scorer import Flags, Memory, Scored, Scorer, contributions, restart
+from sensord.detection.episodes import ANOMALY, CODE, KINDS, Called, Instant
+from sensord.detection.scorer import RESIDUAL_LIMIT, Flags, Memory, Scored, Scorer, contributions, restart
+from sensord.detection.silence import WITNESS, Absence, Patience, Silence
 from sensord.model.bundle import Bundle
 from sensord.model.network import WAVE, Stepper
 from sensord.readings import Floats, Integers, Partition, Readings, waves
 
 ALERT_NAMESPACE = UUID("6d0b7a52-4b8e-5f0e-9a55-0d9f9f0c7c11")
+FOREVER = 1 << 60  # microseconds
 EVIDENCE_AGAIN = RING // 2  # readings into an episode when its evidence is taken again, now with what came after
 
 
@@ -39,13 +43,16 @@ class Outcome(IntEnum):
 class Observation:
     """What a batch of readings gave, row by row; NaN where a reading was not scored.
 
-    outcome (n,): `Outcome`s. score, limit (n,). alarmed (n,). expected (n, channels), channel units.
+    outcome (n,): `Outcome`s. score, limit (n,): the score's, whatever event channels say. alarmed (n,): some detector
+    calls the reading anomalous. kind (n,): that detector's code (`episodes.KINDS`). expected (n, channels), channel
+    units.
     """
 
     outcome: NDArray[np.uint8]
     score: Floats
     limit: Floats
     alarmed: Flags
+    kind: NDArray[np.uint8]
     expected: Floats
 
     @classmethod
@@ -53,25 +60,16 @@ class Observation:
         unknown = np.full(rows, np.nan, np.float32)
         expected = np.full((rows, channels), np.nan, np.float32)
         late = np.full(rows, Outcome.LATE, np.uint8)
-        return cls(late, unknown, unknown.copy(), np.zeros(rows, np.bool_), expected)
+        return cls(late, unknown, unknown.copy(), np.zeros(rows, np.bool_), np.zeros(rows, np.uint8), expected)
 
     @classmethod
     def join(cls, parts: "Sequence[Observation]") -> "Observation":
         """One after another."""
-        return cls(
-            np.concatenate([part.outcome for part in parts]),
-            np.concatenate([part.score for part in parts]),
-            np.concatenate([part.limit for part in parts]),
-            np.concatenate([part.alarmed for part in parts]),
-            np.concatenate([part.expected for part in parts]),
-        )
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
     def rows(self, first: int, last: int) -> "Observation":
         """A run of rows, as views."""
-        rows = slice(first, last)
-        return Observation(
-            self.outcome[rows], self.score[rows], self.limit[rows], self.alarmed[rows], self.expected[rows]
-        )
+        return Observation(*(getattr(self, name)[first:last] for name in self.__slots__))
 
     def count(self, outcome: Outcome) -> int:
         """How many readings came to this."""
@@ -88,16 +86,41 @@ class Origin:
     run: str = "live"
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much time may pass, seconds of event time.
+
+    max_gap_s: silence after which a device starts afresh. max_episode_s: after it an open episode is the new normal.
+    silent_periods: sampling periods without a reading, at least max_gap_s, after which a device is silent; 0: never.
+    """
+
+    max_gap_s: float = 300.0
+    max_episode_s: float = 86_400.0
+    silent_periods: float = 0.0
+
+    def patience(self, period_s: float) -> Patience | None:
+        """For silent devices at one reading every period_s; None where silence is no news."""
+        silent_s = max(self.silent_periods * period_s, self.max_gap_s)
+        return Patience(_us(silent_s), _us(self.max_episode_s)) if self.silent_periods else None
+
+
+def _us(seconds: float) -> int:
+    return min(round(seconds * MICROSECONDS), FOREVER)
+
+
 class Fleet:
     """Device states of one partition under one bundle."""
 
-    def __init__(self, bundle: Bundle, origin: Origin, max_gap_s: float, device: str = "cpu") -> None:
+    def __init__(self, bundle: Bundle, origin: Origin, limits: Limits, device: str = "cpu") -> None:
         self.bundle = bundle
         self.origin = origin
         self._device = device
-        self._max_gap = round(max_gap_s * MICROSECONDS)
+        self._limits = limits
+        self._max_gap = _us(limits.max_gap_s)
+        self._patience = limits.patience(bundle.manifest.period_s)
         self._tuning = bundle.manifest.tuning
         self._scorer = Scorer(Stepper(bundle.network, device), bundle.profiles, self._tuning)
+        self._bank = Bank(bundle.profiles.events, len(bundle.channels))
         self._profile_rows = {name: row for row, name in enumerate(bundle.profiles.device_ids, start=1)}
         self._profile = np.zeros(0, np.int32)  # of each slot
         self._changes = _Changes()
@@ -110,10 +133,18 @@ class Fleet:
         seen = Observation.blank(len(readings), len(self.bundle.channels))
         slots = self._find(readings.device_ids)
         positions = readings.positions
+        shown, before = silence.latest_witnessed(self.devices), self.devices.last_at[slots]
+        witness = np.zeros(len(readings), np.bool_)
         for wave in waves(slots):
             for rows in np.split(wave, range(WAVE, len(wave), WAVE)):
                 instant = Instant(slots[rows], readings.at[rows], readings.offsets[rows], positions[rows])
                 self._observe_wave(rows, instant, readings.values[rows], seen)
+                witness[rows] = self.devices.steady[slots[rows]] >= WITNESS
+        if self._patience is not None:
+            accepted = seen.outcome != Outcome.LATE
+            batch = silence.Batch(slots, readings.at, before, accepted, witness & accepted)
+            for each in silence.follow(self.devices, batch, shown, self._patience):
+                self._tell_silence(each, int(readings.offsets[each.row]), int(positions[each.row]))
         return seen
 
     def _find(self, device_ids: list[str]) -> Integers:
@@ -133,14 +164,15 @@ class Fleet:
             return
         self._restart_after_gaps(wave)
         scored = self._score(wave.slots, values)
+        called, verdicts = self._call(wave, values, scored)
         self._remember(wave, values, scored)
-        self._follow_episodes(wave, values, scored)
+        self._follow_episodes(wave, values, scored, called, verdicts)
         self.devices.touch(wave.slots)
 
         outcome = np.where(np.isnan(scored.score), Outcome.WARM_UP, Outcome.SCORED)
         seen.outcome[rows] = np.where(scored.broken, Outcome.RESET, outcome)
         seen.score[rows], seen.limit[rows] = scored.score, scored.limit
-        seen.alarmed[rows], seen.expected[rows] = scored.alarmed, scored.expected
+        seen.alarmed[rows], seen.kind[rows], seen.expected[rows] = called.anomalous, called.kind, scored.expected
 
     def _score(self, slots: Integers, values: Floats) -> Scored:
         memory = self._gather(slots)
@@ -154,8 +186,9 @@ class Fleet:
         if not gap.any():
             return
         slots = wave.slots[gap]
+        self.devices.steady[slots] = 0
         for slot in episodes.break_off(self.devices, slots).tolist():
-            self._changes.add(self._alert(slot, closed_at=int(self.devices.last_at[slot]), reason="gap"), "closed")
+            self._close(slot, Reason.GAP)
         memory = self._gather(slots)
         restart(memory, np.ones(len(slots), np.bool_))
         self._scatter(slots, memory)
@@ -189,34 +222,151 @@ class Fleet:
         d.first_at[slots] = np.where(d.seen[slots] == 0, wave.at, d.first_at[slots])
         d.last_at[slots] = wave.at
         d.seen[slots] += 1
+        d.steady[slots] = np.minimum(d.steady[slots] + 1, WITNESS)
+        witnesses = d.steady[slots] >= WITNESS
+        d.witnessed_at[slots] = np.where(witnesses, wave.at, d.witnessed_at[slots])
 
     # --- episodes and alerts -----------------------------------------------------------------------------------------
 
-    def _follow_episodes(self, wave: Instant, values: Floats, scored: Scored) -> None:
+    def _call(self, wave: Instant, values: Floats, scored: Scored) -> tuple[Called, list[Verdict]]:
+        """What the score and the event channels say of a wave."""
+        profiles, slots = self.bundle.profiles, wave.slots
+        rows = self._profile[slots]
+        mean, scale = profiles.mean[rows], profiles.scale[rows]
+        z = np.clip((values - mean) / scale, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        error = np.clip((values - scored.expected) / scale, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        frozen = scored.alarmed | (self.devices.phase[slots] >= episodes.OPEN)
+        judged = ~np.isnan(scored.score)
+        states = {each.name: self.devices.events(each.name)[slots] for each in self._bank.active}
+        verdicts = self._bank.judge(Seen(wave.at, z, error, judged, frozen), rows, states)
+        accepting = self.devices.accepting[slots]
+        if accepting.any():
+            self._bank.accept(verdicts, states, accepting)
+            self.devices.accepting[slots] = False
+
+        called = Called.nothing(len(slots))
+        called.score[:, ANOMALY], called.limit[:, ANOMALY] = scored.score, scored.limit
+        called.calls[:, ANOMALY] = scored.alarmed
+        for each, verdict in zip(self._bank.active, verdicts, strict=True):
+            self.devices.events(each.name)[slots] = states[each.name]
+            code = CODE[each.kind]
+            called.score[:, code], called.limit[:, code] = verdict.highest, verdict.limit
+            called.calls[:, code] = verdict.flagged & ~accepting
+        return called, verdicts
+
+    def _follow_episodes(
+        self, wave: Instant, values: Floats, scored: Scored, called: Called, verdicts: Sequence[Verdict]
+    ) -> None:
+        devices = self.devices
         broken = wave.slots[scored.broken]
-        for slot in episodes.break_off(self.devices, broken).tolist() if len(broken) else ():
-            self._changes.add(self._alert(slot, closed_at=int(self.devices.last_at[slot]), reason="reset"), "closed")
-        moves = episodes.advance(self.devices, wave, scored, self._tuning)
+        for slot in episodes.break_off(devices, broken).tolist() if len(broken) else ():
+            self._close(slot, Reason.RESET)
+        moves = episodes.advance(devices, wave, called, self._tuning, _us(self._limits.max_episode_s))
         row_of = {slot: row for row, slot in enumerate(wave.slots.tolist())} if len(moves.opened) else {}
         for slot in moves.opened.tolist():
-            shares = self._explain(slot, values[row_of[slot]], scored, row_of[slot])
+            row = row_of[slot]
+            shares = self._explain(values[row], scored.expected[row], self._blame(slot, row, scored, verdicts))
             self._changes.add(self._alert(slot, shares=shares, evidence=self._evidence(slot)), "opened")
         for slot in moves.escalated.tolist():
             self._changes.add(self._alert(slot), "escalated")
         for slot in moves.closed.tolist():
-            at = int(self.devices.last_at[slot])
-            self._changes.add(self._alert(slot, closed_at=at, reason="cleared"), "closed")
-        again = moves.moved[self.devices.readings[moves.moved] == EVIDENCE_AGAIN]
+            self._close(slot, Reason.CLEARED)
+        again = moves.moved[devices.readings[moves.moved] == EVIDENCE_AGAIN]
         for slot in again.tolist():
             self._changes.add(self._alert(slot, evidence=self._evidence(slot)))
         self._changes.moved.update(moves.moved.tolist())
+        for slot in moves.overdue.tolist():
+            self._take_for_normal(slot, Reason.NEW_NORMAL)
 
-    def _explain(self, slot: int, observed: Floats, scored: Scored, row: int) -> tuple[ChannelShare, ...]:
-        """Each channel's share in the squared distance, largest first."""
+    def _close(self, slot: int, reason: Reason) -> None:
+        self._changes.add(self._alert(slot, closed_at=int(self.devices.last_at[slot]), reason=reason), "closed")
+
+    def _take_for_normal(self, slot: int, reason: Reason) -> None:
+        """Close the open episode, and let what the device shows now be its level."""
+        devices = self.devices
+        self._close(slot, reason)
+        episodes.rest(devices, np.array([slot]), self._tuning)
+        devices.baseline[slot] = devices.smoothed[slot]
+        devices.peak[slot] = 0
+        devices.alarmed[slot] = False
+        devices.accepting[slot] = True  # its next reading tells the event channels what is normal
+
+    def accept(self, alert_ids: Set[UUID]) -> set[UUID]:
+        """Take for normal what these alerts show, where they are open here; returns those that were closed.
+
+        To be called at a snapshot alone: what a person says isn't in the log, so a replay finds it in the state.
+        """
+        devices = self.devices
+        done = set()
+        for slot in np.flatnonzero(devices.phase[: len(devices)] >= episodes.OPEN).tolist():
+            if (named := self._alert_id(slot)) in alert_ids:
+                self._take_for_normal(slot, Reason.ACCEPTED)
+                devices.touch(np.array([slot]))
+                done.add(named)
+        for slot in np.flatnonzero(devices.absence[: len(devices)] == Absence.SILENT).tolist():
+            alert = self._silent_alert(slot, int(devices.last_at[slot]), self._elapsed_s(slot))
+            if alert.id in alert_ids:
+                closed_at = max(silence.latest_witnessed(devices), alert.opened_at)
+                closed = replace(alert, status=Status.CLOSED, closed_at=closed_at, close_reason=Reason.ACCEPTED)
+                self._changes.add(closed, "closed")
+                devices.absence[slot] = Absence.GIVEN_UP
+                devices.touch(np.array([slot]))
+                done.add(alert.id)
+        return done
+
+    # --- silent devices ----------------------------------------------------------------------------------------------
+
+    def _tell_silence(self, told: Silence, offset: int, position: int) -> None:
+        devices, slot = self.devices, told.slot
+        devices.touch(np.array([slot]))
+        if told.reason is None:
+            devices.absent_offset[slot], devices.absent_position[slot] = offset, position
+        alert = self._silent_alert(slot, told.since, told.elapsed_s)
+        if told.reason is None:
+            self._changes.add(alert, "opened")
+            return
+        closed = replace(alert, status=Status.CLOSED, closed_at=told.closed_at, close_reason=told.reason)
+        self._changes.add(replace(closed, last_offset=offset), "closed")
+
+    def _elapsed_s(self, slot: int) -> float:
+        return (silence.latest_witnessed(self.devices) - int(self.devices.heard_at[slot])) / MICROSECONDS
+
+    def _silent_alert(self, slot: int, since: int, elapsed_s: float) -> Alert:
+        """A silence, open; scores and threshold are seconds."""
+        assert self._patience is not None  # noqa: S101  # for the type checker: nobody falls silent without it
+        offset, position = int(self.devices.absent_offset[slot]), int(self.devices.absent_position[slot])
+        limit_s = self._patience.silent / MICROSECONDS
+        return replace(
+            self._alert(slot, shares=(), evidence=Evidence(self.bundle.channels, (), (), ())),
+            id=self._id(slot, Kind.SILENT, offset, position, since),
+            kind=Kind.SILENT,
+            severity=Severity.WARNING,
+            opened_at=since,
+            last_seen_at=since,
+            score_first=limit_s,
+            score_peak=elapsed_s,
+            score_last=elapsed_s,
+            threshold=limit_s,
+            readings=0,
+            first_offset=offset,
+            last_offset=offset,
+        )
+
+    # --- alerts ------------------------------------------------------------------------------------------------------
+
+    def _blame(self, slot: int, row: int, scored: Scored, verdicts: Sequence[Verdict]) -> Floats:
+        """Each channel's part in what opened an episode, by the detector that named it: (channels,)."""
+        kind = KINDS[self.devices.kind[slot]]
+        for each, verdict in zip(self._bank.active, verdicts, strict=True):
+            if each.kind is kind:
+                return np.asarray(np.square(verdict.score[row]))
         precision = self._scorer.profiles.precision[self._profile[slot]]
-        parts = np.maximum(contributions(scored.deviation[row][None], precision[None])[0], 0).astype(np.float64)
+        return np.asarray(contributions(scored.deviation[row][None], precision[None])[0])
+
+    def _explain(self, observed: Floats, expected: Floats, blame: Floats) -> tuple[ChannelShare, ...]:
+        """Each channel's share of the blame, largest first."""
+        parts = np.maximum(blame, 0).astype(np.float64)
         shares = parts / parts.sum() if parts.sum() > 0 else np.full(len(parts), 1 / len(parts))
-        expected = scored.expected[row]
         channels = self.bundle.manifest.channels
         return tuple(
             ChannelShare(channels[i].name, channels[i].unit, _known(observed[i]), _known(expected[i]), float(shares[i]))
@@ -238,16 +388,17 @@ class Fleet:
         self,
         slot: int,
         closed_at: int | None = None,
-        reason: str | None = None,
+        reason: Reason | None = None,
         shares: tuple[ChannelShare, ...] | None = None,
         evidence: Evidence | None = None,
     ) -> Alert:
+        """The device's episode as it stands."""
         d, origin = self.devices, self.origin
         return Alert(
-            id=self._alert_id(slot, Kind.ANOMALY),
+            id=self._alert_id(slot),
             fleet=origin.fleet,
             device_id=d.ids[slot],
-            kind=Kind.ANOMALY,
+            kind=KINDS[d.kind[slot]],
             status=Status.OPEN if closed_at is None else Status.CLOSED,
             severity=Severity.CRITICAL if d.critical[slot] else Severity.WARNING,
             opened_at=int(d.opened_at[slot]),
@@ -269,21 +420,21 @@ class Fleet:
             close_reason=reason,
         )
 
-    def _alert_id(self, slot: int, kind: Kind) -> UUID:
+    def _alert_id(self, slot: int) -> UUID:
+        d = self.devices
+        place = int(d.first_offset[slot]), int(d.first_position[slot]), int(d.opened_at[slot])
+        return self._id(slot, KINDS[d.first_kind[slot]], *place)
+
+    def _id(self, slot: int, kind: Kind, offset: int, position: int, opened_at: int) -> UUID:
         """One id for one opening.
 
         Device and position are in it because a record may carry many readings, the time because a truncated log gives
-        its offsets out again.
+        its offsets out again, the kind as it was at the opening.
         """
-        origin, d = self.origin, self.devices
-        place = (
-            origin.partition.number,
-            int(d.first_offset[slot]),
-            int(d.first_position[slot]),
-            int(d.opened_at[slot]),
-        )
-        parts = (origin.fleet, origin.run, origin.partition.topic, origin.topic_id, *place, d.ids[slot], kind.value)
-        return uuid5(ALERT_NAMESPACE, "/".join(map(str, parts)))
+        origin = self.origin
+        place = (origin.partition.number, offset, position, opened_at)
+        parts = (origin.fleet, origin.run, origin.partition.topic, origin.topic_id, *place)
+        return uuid5(ALERT_NAMESPACE, "/".join(map(str, (*parts, self.devices.ids[slot], kind.value))))
 
     # --- another bundle ----------------------------------------------------------------------------------------------
 
@@ -292,7 +443,7 @@ class Fleet:
 
         Open episodes go on; the first reading after the swap is scored as if the bundle had been there all along.
         """
-        new = Fleet(bundle, self.origin, self._max_gap / MICROSECONDS, self._device)
+        new = Fleet(bundle, self.origin, self._limits, self._device)
         new._find(self.devices.ids)
         new.devices.take_over(self.devices)
         new._changes = self._changes
@@ -303,6 +454,7 @@ class Fleet:
         for wave in np.split(slots, range(WAVE, len(slots), WAVE)):
             new._warm(wave)
         new.devices.alarmed[slots] = self.devices.alarmed[slots]  # the next reading is the first that it judges
+        new.devices.accepting[slots] = self.devices.accepting[slots]
         return new
 
     def _scale(self, slots: Integers) -> Floats:
@@ -315,7 +467,10 @@ class Fleet:
             known = d.seen[slots] >= back
             place = (d.seen[slots] - back) % RING
             if known.any():
-                self._score(slots[known], d.ring_observed[slots[known], place[known]])
+                rows, ring = slots[known], place[known]
+                values, nowhere = d.ring_observed[rows, ring], np.zeros(len(rows), np.int64)
+                scored = self._score(rows, values)
+                self._call(Instant(rows, d.ring_at[rows, ring], nowhere, nowhere), values, scored)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ manifest before anything is built from it.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -26,6 +26,7 @@ from sensord.model.network import Network, NetworkShape
 from sensord.readings import Floats
 
 FORMAT_VERSION = 1
+EVENTS = "events."  # before an event channel's name: its tensor
 MANIFEST_LIMIT = 1 << 20  # bytes
 WEIGHTS_LIMIT = 4 << 30  # bytes
 CHANNELS_LIMIT = 1_024
@@ -55,6 +56,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_after: Count = 5  # anomalous readings in a row that open an episode
     close_after: Count = 20  # calm readings in a row that close it
     critical: Annotated[float, msgspec.Meta(ge=1)] = 2.0  # peaks beyond this many thresholds are critical
+    dead_time: Annotated[int, msgspec.Meta(ge=0)] = 60  # after an episode; only what is worse opens another
 
 
 class HistoryRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +90,8 @@ class Profiles:
     """Constants of every device with history, one row each; row 0 is the fleet's, for devices without.
 
     mean, scale: (rows, channels) in channel units. head: (rows, channels, hidden + channels + 1). precision: (rows,
-    channels, channels), inverse covariance of the smoothed residual. threshold: (rows,).
+    channels, channels), inverse covariance of the smoothed residual. threshold: (rows,). events: constants of the event
+    channels by name, (rows, ...), see `detection.channels`; a channel without any is off.
     """
 
     device_ids: tuple[str, ...]
@@ -97,6 +100,7 @@ class Profiles:
     head: Floats
     precision: Floats
     threshold: Floats
+    events: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.threshold)
@@ -153,6 +157,7 @@ def pack(draft: Manifest, network: Network, profiles: Profiles) -> Packed:
     }
     for name in ("mean", "scale", "head", "precision", "threshold"):
         tensors[f"profiles.{name}"] = np.ascontiguousarray(getattr(profiles, name))
+    tensors |= {EVENTS + name: np.ascontiguousarray(constants) for name, constants in profiles.events.items()}
     tensors["profiles.device_ids"] = np.frombuffer(msgspec.json.encode(profiles.device_ids), np.uint8)
     weights = render_tensors(tensors)
     sha256 = hashlib.sha256(weights).hexdigest()
@@ -233,7 +238,13 @@ def _profiles(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Pr
     )
     if (scale <= 0).any() or (threshold <= 0).any():
         raise BundleInvalid(f"{manifest.bundle_id}: a scale or threshold is not positive")
-    return Profiles(names, mean, scale, head, precision, threshold)
+    return Profiles(names, mean, scale, head, precision, threshold, _events(tensors, rows))
+
+
+def _events(tensors: dict[str, NDArray[np.generic]], rows: int) -> dict[str, Floats]:
+    """Every event channel's constants; how wide they have to be is the channel's business."""
+    held = {name: tensor.shape[1:] for name, tensor in tensors.items() if name.startswith(EVENTS)}
+    return {name.removeprefix(EVENTS): _checked(tensors, name, (rows, *shape)) for name, shape in held.items()}
 
 
 def _doubled(names: Sequence[str]) -> str | None:

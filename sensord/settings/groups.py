@@ -134,6 +134,10 @@ class FleetSettings(Group):
     """False alarms that a healthy device may cause, per device and day."""
     max_gap_s: Seconds = 300.0
     """Silence after which a device's recurrent state starts afresh, seconds of event time."""
+    max_episode_s: Seconds = 86_400.0
+    """How long an alert may stay open, seconds of event time; then what it shows is the new normal."""
+    silent_periods: float = Field(20.0, ge=0)
+    """Sampling periods without a reading, at least max_gap_s, after which a device is silent; 0: never."""
     max_future_s: Seconds = 300.0
     """How far a time stamp may lie ahead of the clock before the reading is refused, seconds."""
     decoder: Literal["json"] = "json"

@@ -261,7 +261,7 @@ def _figures(alert: Alert, now: datetime) -> dict[str, object]:
         "readings": alert.readings,
         "model_id": alert.model_id,
         "last_offset": alert.last_offset,
-        "close_reason": alert.close_reason,
+        "close_reason": None if alert.close_reason is None else alert.close_reason.value,
         **{name: value for name, value in grounds.items() if value is not None},
     }
 

@@ -13,7 +13,7 @@ from sensord.detection.scorer import Flags
 from sensord.readings import Floats
 from sensord.trainer.calibrate import calibrate
 from sensord.trainer.history import History
-from sensord.trainer.job import TrainOptions, assemble, fit_network
+from sensord.trainer.job import TrainOptions, assemble, fit_network, with_events
 from sensord.trainer.offline import Recorded, replay
 from sensord.trainer.threshold import RowShare
 
@@ -74,7 +74,8 @@ def evaluate_skab(
     rates: dict[Expectation, Rates] = {}
     for number, expectation in enumerate(Expectation):
         calibration = calibrate(network, history.values, options.tuning, SKAB_RULE, expectation)
-        trained = assemble(network, history, options, calibration, {})
+        profiles = with_events(network, history, options, calibration.profiles, SKAB_RULE)
+        trained = assemble(network, history, options, profiles, {})
         replayed = replay(trained.bundle, [each.recorded for each in recordings], options.max_gap_s)
         alarmed = np.concatenate([seen.alarmed[SKAB_HISTORY:] for seen in replayed.observations])
         rates[expectation] = Rates.of(alarmed, faulty)

@@ -1,18 +1,30 @@
 """The trainer's job: history in, bundle out. Built by `cli`; the same history and options give the same bytes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from sensord.detection.baselines import Expectation
-from sensord.model.bundle import FORMAT_VERSION, Bundle, Channel, HistoryRange, Manifest, Packed, Tuning, pack, unpack
+from sensord.model.bundle import (
+    FORMAT_VERSION,
+    Bundle,
+    Channel,
+    HistoryRange,
+    Manifest,
+    Packed,
+    Profiles,
+    Tuning,
+    pack,
+    unpack,
+)
 from sensord.model.network import Network
 from sensord.trainer.calibrate import Calibration, calibrate, device_scaler, fleet_scaler
+from sensord.trainer.event_channels import learn_events
 from sensord.trainer.fit import FitOptions, fit_trunk
 from sensord.trainer.history import History
 from sensord.trainer.offline import replay
-from sensord.trainer.threshold import DAY_S, AlarmBudget
+from sensord.trainer.threshold import DAY_S, AlarmBudget, ThresholdRule
 
 Report = Callable[[str, int, int], None]  # (stage, done, of)
 
@@ -49,11 +61,19 @@ def train(history: History, options: TrainOptions, report: Report = lambda stage
         report("calibrate", number + 1, len(Expectation))
     calibration = calibrations[Expectation.MODEL]
     metrics |= {"threshold_factor": calibration.factor, "held_out_beyond": calibration.held_out_beyond}
-    draft = assemble(network, history, options, calibration, metrics)
+    profiles = with_events(network, history, options, calibration.profiles, rule)
+    draft = assemble(network, history, options, profiles, metrics)
     found = replay(draft.bundle, history.devices, options.max_gap_s, lambda done, of: report("evaluate", done, of))
     device_days = history.readings * history.period_s / DAY_S
     metrics |= {"alerts_on_history": len(found.alerts), "device_days": device_days}
-    return assemble(network, history, options, calibration, metrics)
+    return assemble(network, history, options, profiles, metrics)
+
+
+def with_events(
+    network: Network, history: History, options: TrainOptions, profiles: Profiles, rule: ThresholdRule
+) -> Profiles:
+    """Profiles with the event channels' constants beside them."""
+    return replace(profiles, events=learn_events(network, profiles, options.tuning, history.devices, rule))
 
 
 def fit_network(history: History, options: FitOptions, progress: Callable[[int, int], None]) -> Network:
@@ -65,7 +85,7 @@ def fit_network(history: History, options: FitOptions, progress: Callable[[int, 
 
 
 def assemble(
-    network: Network, history: History, options: TrainOptions, calibration: Calibration, metrics: Mapping[str, float]
+    network: Network, history: History, options: TrainOptions, profiles: Profiles, metrics: Mapping[str, float]
 ) -> Trained:
     """Put a bundle together, as bytes and as what those bytes are read back as."""
     first, last = history.first_at, history.last_at
@@ -82,5 +102,5 @@ def assemble(
         metrics={name: float(value) for name, value in metrics.items()},
         weights_sha256="",
     )
-    packed = pack(manifest, network, calibration.profiles)
+    packed = pack(manifest, network, profiles)
     return Trained(packed, unpack(packed))

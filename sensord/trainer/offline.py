@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sensord.detection.alerts import Alert
-from sensord.detection.fleet import Fleet, Observation, Origin
+from sensord.detection.fleet import Fleet, Limits, Observation, Origin
 from sensord.model.bundle import Bundle
 from sensord.readings import Floats, Integers, Partition, Readings
 
@@ -38,8 +38,11 @@ def replay(
     progress: Callable[[int, int], None] = lambda done, of: None,
     run: str = "replay",
 ) -> Replayed:
-    """Score every reading of every device, all devices side by side. progress: (readings done, of)."""
-    fleet = Fleet(bundle, Origin(bundle.manifest.fleet, NOWHERE, "", run), max_gap_s)
+    """Score every reading of every device, all devices side by side. progress: (readings done, of).
+
+    Recordings of different days go side by side, so that no device is silent here.
+    """
+    fleet = Fleet(bundle, Origin(bundle.manifest.fleet, NOWHERE, "", run), Limits(max_gap_s))
     longest = max((len(device.at) for device in devices), default=0)
     total, done = sum(len(device.at) for device in devices), 0
     parts: list[list[Observation]] = [[] for _ in devices]

@@ -20,6 +20,10 @@ class ThresholdRule(Protocol):
         """overshoot: score / q99 of held-out readings, one array a device. Returns the factor to put on q99."""
         ...
 
+    def part(self, share: float) -> "ThresholdRule":
+        """The same rule for a detector that may spend only a share of what is allowed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RowShare:
@@ -29,6 +33,9 @@ class RowShare:
 
     def factor(self, overshoot: Sequence[Floats]) -> float:
         return float(np.quantile(np.concatenate(overshoot), 1 - self.share))
+
+    def part(self, share: float) -> "RowShare":
+        return RowShare(self.share * share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,9 @@ class AlarmBudget:
         alarms_a_block = self.per_device_day * BLOCK * self.period_s / DAY_S
         reach = np.log(max(TAIL / alarms_a_block, 1.0))  # how many mean excesses further out
         return max(1.0, float(start + excess.mean() * reach))
+
+    def part(self, share: float) -> "AlarmBudget":
+        return AlarmBudget(self.per_device_day * share, self.period_s)
 
 
 def _block_maxima(scores: Floats) -> Floats:

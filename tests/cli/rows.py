@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sensord.clock import MICROSECONDS
-from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Severity, Status
+from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Severity, Status
 from sensord.readings import DeadLetter, Partition
 from sensord.store.database import open_engine, upgrade
 from sensord.store.devices import DeviceSeen
@@ -86,5 +86,5 @@ def alert(alert_id: UUID, device_id: str, status: Status, severity: Severity, at
         partition=PARTITION.number,
         first_offset=40,
         last_offset=60,
-        close_reason="recovered" if closed else None,
+        close_reason=Reason.CLEARED if closed else None,
     )

@@ -76,7 +76,7 @@ def test_the_last_opened_alert_comes_first(on_rows: Sensord) -> None:
         (["--device", "pump-?"], [FIRST]),
         (["--since", "2026-11-23T12:00:01Z"], [SECOND]),
         (["--since", "2026-11-23T13:00:01+01:00"], [SECOND]),
-        (["--kind", "drift"], []),
+        (["--kind", "stuck"], []),
         (["--run", "replay"], []),
     ],
 )

@@ -14,6 +14,7 @@ from sensord.daemon.loop import FleetRules, Loop, Rules
 from sensord.daemon.models import Models
 from sensord.daemon.policy import Pace
 from sensord.daemon.watchdog import Watchdog
+from sensord.detection.fleet import Limits
 from sensord.errors import StoreUnavailable
 from sensord.metrics import Metrics
 from sensord.model.bundle import Packed
@@ -108,7 +109,7 @@ class World:
         accept_gap: bool = False,
     ) -> "Daemon":
         source = MemorySource(self.log, [TOPIC], max_records=max_records)
-        rules = FleetRules("pumps", max_gap_s=60, decoder=JsonDecoder)
+        rules = FleetRules("pumps", Limits(max_gap_s=60), decoder=JsonDecoder)
         loop = Loop(
             source,
             progress or Progress(self.engine),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Table, func, select, update
 
-from sensord.detection.alerts import Status
+from sensord.detection.alerts import Reason, Status
 from sensord.errors import PartitionLost
 from sensord.readings import Partition
 from sensord.store import Engine
@@ -212,7 +212,7 @@ def test_episode_that_goes_on_keeps_what_people_said_and_what_it_brings_no_more(
     going = replace(
         one, last_seen_at=ends, score_peak=9.0, readings=5, last_offset=44, top_channels=None, evidence=None
     )
-    closed = replace(going, status=Status.CLOSED, closed_at=ends, close_reason="cleared", evidence=one.evidence)
+    closed = replace(going, status=Status.CLOSED, closed_at=ends, close_reason=Reason.CLEARED, evidence=one.evidence)
     progress.commit([checkpoint(mine, 200, previous_offset=100, alerts=[moved(going), opened()])], NOW)
     later = NOW + SECOND
     progress.commit([checkpoint(mine, 300, previous_offset=200, alerts=[moved(closed, "closed")])], later)

@@ -1,0 +1,73 @@
+"""Constants and limits of the event channels, from the histories that the score was calibrated on. Used by `job`.
+
+As with thresholds: what is learnt from the first part of every history is held against the last part, and the scores
+there, pooled over devices, set one limit for all.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sensord.detection.channels import EVENT_CHANNELS
+from sensord.detection.channels.bank import highest_scores
+from sensord.detection.channels.contract import EventChannel, Past
+from sensord.detection.scorer import RESIDUAL_LIMIT
+from sensord.model.bundle import Profiles, Tuning
+from sensord.model.network import Network
+from sensord.readings import Floats, Integers
+from sensord.trainer.calibrate import HELD_OUT, trace
+from sensord.trainer.offline import Recorded
+from sensord.trainer.threshold import ThresholdRule
+
+BUDGET_SHARE = 0.05  # of the alarm budget, for each event channel; the rest is the score's
+
+
+def learn_events(
+    network: Network, profiles: Profiles, tuning: Tuning, devices: Sequence[Recorded], rule: ThresholdRule
+) -> Mapping[str, Floats]:
+    """Each event channel's constants, a row for each profile, the limit first: (profile rows, 1 + constants_width)."""
+    own = {name: row for row, name in enumerate(profiles.device_ids, start=1)}
+    rows = np.array([own.get(device.device_id, 0) for device in devices])
+    pasts = _pasts(network, profiles, tuning, devices, rows)
+    fleet = _pasts(network, profiles, tuning, devices, np.zeros_like(rows)) if rows.any() else pasts
+    of_row = [fleet, *([past] for past, row in sorted(zip(pasts, rows, strict=True), key=_row) if row)]
+    return {each.name: _constants(each, of_row, pasts, rows, rule) for each in EVENT_CHANNELS}
+
+
+def _row(pair: tuple[Past, int]) -> int:
+    return pair[1]
+
+
+def _constants(
+    channel: EventChannel,
+    of_row: Sequence[Sequence[Past]],
+    pasts: Sequence[Past],
+    rows: Integers,
+    rule: ThresholdRule,
+) -> Floats:
+    trial = np.stack([channel.learn([_first_part(past) for past in each]) for each in of_row])
+    scores = highest_scores(channel, trial, pasts, rows)
+    held_out = [each[_cut(len(each)) :] for each in scores]
+    limit = max(channel.least_limit, rule.part(BUDGET_SHARE).factor(held_out))
+    learnt = np.stack([channel.learn(each) for each in of_row])
+    return np.concatenate((np.full((len(learnt), 1), limit, np.float32), learnt), axis=1)
+
+
+def _pasts(
+    network: Network, profiles: Profiles, tuning: Tuning, devices: Sequence[Recorded], rows: Integers
+) -> list[Past]:
+    traces = trace(network, profiles, tuning, [device.values for device in devices], rows.tolist())
+    pasts = []
+    for device, row, each in zip(devices, rows, traces, strict=True):
+        z = np.clip((device.values - profiles.mean[row]) / profiles.scale[row], -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        pasts.append(Past(device.at, z.astype(np.float32), each.error))
+    return pasts
+
+
+def _first_part(past: Past) -> Past:
+    cut = _cut(len(past.at))
+    return Past(past.at[:cut], past.z[:cut], past.error[:cut])
+
+
+def _cut(readings: int) -> int:
+    return round((1 - HELD_OUT) * readings)
