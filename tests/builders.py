@@ -7,6 +7,8 @@ import torch
 from numpy.typing import ArrayLike
 
 from sensord.clock import MICROSECONDS
+from sensord.detection.channels import EVENT_CHANNELS
+from sensord.detection.channels.contract import Past
 from sensord.detection.fleet import Fleet, Limits, Origin
 from sensord.model.bundle import (
     FORMAT_VERSION,
@@ -21,7 +23,7 @@ from sensord.model.bundle import (
     unpack,
 )
 from sensord.model.network import Network, NetworkShape
-from sensord.readings import Partition, Readings
+from sensord.readings import Floats, Partition, Readings
 
 PUMPS = Partition("sensors.pumps", 0)
 START = 1_700_000_000 * MICROSECONDS
@@ -41,6 +43,8 @@ def packed(
     tuning: Tuning = QUICK,
     threshold: float = 3.0,
     seed: int = 0,
+    period_s: float = 1.0,
+    events: bool = False,
 ) -> Packed:
     """A bundle that expects 0 everywhere but for a little that it makes of its state."""
     rows, width, hidden = len(device_ids) + 1, len(channels), 4
@@ -53,6 +57,7 @@ def packed(
         head,
         np.broadcast_to(np.eye(width, dtype=np.float32), (rows, width, width)).copy(),
         np.full(rows, threshold, np.float32),
+        event_constants(rows, width) if events else {},
     )
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -61,7 +66,7 @@ def packed(
         channels=tuple(Channel(name, "K") for name in channels),
         hidden=hidden,
         cell="lstm",
-        period_s=1.0,
+        period_s=period_s,
         tuning=tuning,
         history=HistoryRange(1, 100, START, START + MICROSECONDS),
         metrics={},
@@ -70,14 +75,24 @@ def packed(
     return pack(manifest, network(width, hidden, seed), profiles)
 
 
+def event_constants(rows: int, channels: int) -> dict[str, Floats]:
+    """What every event channel learns from three days of noise, the same for every profile."""
+    rng = np.random.default_rng(7)
+    at = START + np.arange(0, 3 * 86_400, 300) * MICROSECONDS
+    noise = rng.normal(0, 0.5, (len(at), channels)).astype(np.float32)
+    past = Past(at, noise, noise)
+    constants = {each.name: np.r_[each.least_limit, each.learn([past])] for each in EVENT_CHANNELS}
+    return {name: np.tile(row.astype(np.float32), (rows, 1)) for name, row in constants.items()}
+
+
 def bundle(**changes: object) -> Bundle:
     """`packed`, ready to score."""
     return unpack(packed(**changes))  # type: ignore[arg-type]  # the same keywords
 
 
-def fleet(model: Bundle | None = None, max_gap_s: float = 300.0) -> Fleet:
-    """A fleet on the first partition."""
-    return Fleet(model or bundle(), Origin("pumps", PUMPS, "topic-id"), Limits(max_gap_s))
+def fleet(model: Bundle | None = None, max_gap_s: float = 300.0, **limits: float) -> Fleet:
+    """A fleet on the first partition; limits are those of `detection.fleet.Limits`."""
+    return Fleet(model or bundle(), Origin("pumps", PUMPS, "topic-id"), Limits(max_gap_s, **limits))
 
 
 def readings(

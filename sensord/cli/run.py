@@ -92,5 +92,5 @@ def _rules(settings: Settings, accept_gap: bool) -> Rules:
 
 
 def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:
-    limits = Limits(fleet.max_gap_s, fleet.max_episode_s, fleet.silent_periods)
+    limits = Limits(fleet.max_gap_s, fleet.max_episode_s, fleet.silent_periods, fleet.max_future_s)
     return FleetRules(name, limits, partial(JsonDecoder, max_future_s=fleet.max_future_s))

@@ -166,9 +166,10 @@ def _count(devices: Devices, slots: Integers, phase: NDArray[np.uint8], anomalou
 def _rename_spikes(devices: Devices, slots: Integers, called: Called, rows: Flags, tuning: Tuning) -> Integers:
     """What began as a spike and goes on is no spike: another event channel names it, or the score once the smoothed
     residual has had time to forget the spike itself."""
-    spikes = rows & (devices.kind[slots] == SPIKE) & ~called.calls[:, SPIKE]
-    outlasted = called.calls[:, ANOMALY] & (devices.readings[slots] >= 3 * tuning.smoothing)
-    renamed = spikes & ((called.kind != ANOMALY) | outlasted)
+    spikes = rows & (devices.kind[slots] == SPIKE)
+    named = (called.kind != ANOMALY) & (called.kind != SPIKE)
+    outlasted = (called.kind == ANOMALY) & (devices.readings[slots] >= 3 * tuning.smoothing)
+    renamed = spikes & (named | outlasted)
     _name(devices, slots, called, renamed)
     return np.asarray(slots[renamed])
 

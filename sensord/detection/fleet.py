@@ -91,16 +91,18 @@ class Limits:
     """How much time may pass, seconds of event time.
 
     max_gap_s: silence after which a device starts afresh. max_episode_s: after it an open episode is the new normal.
-    silent_periods: sampling periods without a reading, at least max_gap_s, after which a device is silent; 0: never.
+    silent_periods: sampling periods without a reading after which a device is silent; 0: never. max_future_s: how far a
+    clock may be ahead. No silence is shorter than max_gap_s or max_future_s, or one fast clock would silence the rest.
     """
 
     max_gap_s: float = 300.0
     max_episode_s: float = 86_400.0
     silent_periods: float = 0.0
+    max_future_s: float = 0.0
 
     def patience(self, period_s: float) -> Patience | None:
         """For silent devices at one reading every period_s; None where silence is no news."""
-        silent_s = max(self.silent_periods * period_s, self.max_gap_s)
+        silent_s = max(self.silent_periods * period_s, self.max_gap_s, self.max_future_s)
         return Patience(_us(silent_s), _us(self.max_episode_s)) if self.silent_periods else None
 
 
@@ -359,7 +361,7 @@ class Fleet:
         kind = KINDS[self.devices.kind[slot]]
         for each, verdict in zip(self._bank.active, verdicts, strict=True):
             if each.kind is kind:
-                return np.asarray(np.square(verdict.score[row]))
+                return np.square(np.maximum(verdict.score[row] - verdict.limit[row] / 2, np.float32(0)))
         precision = self._scorer.profiles.precision[self._profile[slot]]
         return np.asarray(contributions(scored.deviation[row][None], precision[None])[0])
 

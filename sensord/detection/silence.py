@@ -2,8 +2,8 @@
 
 Time is the partition's own: the latest time stamp of a steady witness. A device is a witness after `WITNESS` readings
 without a gap, so that when a whole site comes back from an outage, the first device to speak does not make all others
-silent: they have that long to speak too. A device is heard at the time that the partition shows when it speaks, so a
-clock that is behind or a backlog that is sent late is no silence.
+silent: they have that long to speak too. A device is heard at the time that the partition shows when it speaks, or at
+its own where that is later, so a clock that is behind or a backlog that is sent late is no silence.
 
 Everything depends on the order of readings in the partition alone, not on how batches cut it.
 """
@@ -79,7 +79,8 @@ def follow(devices: Devices, batch: Batch, shown: int, patience: Patience) -> li
     rows = rows[np.argsort(batch.slots[rows], kind="stable")]
     slots = batch.slots[rows]
     first = np.r_[True, slots[1:] != slots[:-1]] if len(rows) else np.zeros(0, np.bool_)
-    heard = np.where(first, devices.heard_at[slots], clock[1:][np.roll(rows, 1)])
+    hears = np.where(clock[1:] == NEVER, NEVER, np.maximum(clock[1:], batch.at))  # (n,) each row's for its device
+    heard = np.where(first, devices.heard_at[slots], hears[np.roll(rows, 1)])
     since = np.where(first, batch.before[rows], batch.at[np.roll(rows, 1)])
     absence = np.where(first, devices.absence[slots], Absence.SPEAKS)
     away = (absence != Absence.SPEAKS) | ((heard != NEVER) & (clock[rows] - np.maximum(heard, 0) > patience.silent))
@@ -93,7 +94,7 @@ def follow(devices: Devices, batch: Batch, shown: int, patience: Patience) -> li
             elapsed_s = (int(clock[row]) - heard_at) / MICROSECONDS
             found.append(Silence(slot, row, spoke_at, elapsed_s, Reason.RETURNED, int(batch.at[row])))
     ends = np.r_[first[1:], True] if len(rows) else first
-    devices.heard_at[slots[ends]] = clock[1:][rows[ends]]
+    devices.heard_at[slots[ends]] = hears[rows[ends]]
     devices.absence[slots] = Absence.SPEAKS
     if clock[-1] > shown:
         fallen = list(_fallen(devices, clock, patience))

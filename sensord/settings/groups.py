@@ -137,7 +137,7 @@ class FleetSettings(Group):
     max_episode_s: Seconds = 86_400.0
     """How long an alert may stay open, seconds of event time; then what it shows is the new normal."""
     silent_periods: float = Field(20.0, ge=0)
-    """Sampling periods without a reading, at least max_gap_s, after which a device is silent; 0: never."""
+    """Sampling periods without a reading, at least max_gap_s and max_future_s, until a device is silent; 0: never."""
     max_future_s: Seconds = 300.0
     """How far a time stamp may lie ahead of the clock before the reading is refused, seconds."""
     decoder: Literal["json"] = "json"

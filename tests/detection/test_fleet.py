@@ -2,12 +2,13 @@
 
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from sensord.detection.alerts import Alert, AlertChange, Severity, Status
+from sensord.detection.alerts import Alert, AlertChange, Kind, Severity, Status
 from sensord.detection.devices import PAGE
 from sensord.detection.fleet import EVIDENCE_AGAIN, Fleet, Outcome
 from sensord.errors import StateUnreadable
@@ -57,6 +58,40 @@ def gathered(one: Fleet, batches: list[Readings]) -> dict[object, Alert]:
     return found
 
 
+WATCHFUL = bundle(events=True, tuning=msgspec.structs.replace(QUICK, dead_time=10))
+
+
+def watchful() -> Fleet:
+    """All detectors on, and little patience."""
+    return fleet(WATCHFUL, max_gap_s=12, silent_periods=10, max_episode_s=60)
+
+
+def uneven(seed: int, n: int = 900) -> Readings:
+    """Devices that come, stay away, come back, and send what they kept; one sticks, one spikes."""
+    rng = np.random.default_rng(seed)
+    names, seconds, values = [], [], []
+    for second in range(n // len(DEVICES)):
+        for number, name in enumerate(DEVICES):
+            away = (number in (2, 3) and 60 < second < 85) or (number == 4 and second > 70)
+            if not away:
+                names.append(name)
+                seconds.append(second - (20 if number == 3 and second >= 85 else 0) + (8 if number == 5 else 0))
+                values.append(rng.normal(0, 0.5, 2) * (0 if number == 1 and 62 < second < 112 else 1))
+                values[-1] += 9 * (number == 6 and second in (75, 76, 90)) + 4 * (number == 0 and second > 50)
+    return readings(np.array(values), names, seconds=seconds)
+
+
+@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(seed=st.integers(0, 1_000), bounds=st.lists(st.integers(0, 900), max_size=12))
+def test_batches_make_no_difference_to_event_channels_and_silences(seed: int, bounds: list[int]) -> None:
+    stream = uneven(seed)
+    whole, parts = watchful(), watchful()
+    expected = gathered(whole, [stream])
+    assert expected == gathered(parts, cut(stream, bounds))
+    assert state_of(whole) == state_of(parts)
+    assert {Kind.SILENT, Kind.OUT_OF_RANGE, Kind.SPIKE, Kind.STUCK} <= {alert.kind for alert in expected.values()}
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1_000), bounds=st.lists(st.integers(0, 300), max_size=12))
 def test_batches_make_no_difference_to_a_single_bit(seed: int, bounds: list[int]) -> None:
@@ -66,7 +101,7 @@ def test_batches_make_no_difference_to_a_single_bit(seed: int, bounds: list[int]
     assert state_of(whole) == state_of(parts)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 1_000))
 def test_one_wave_of_many_equals_many_waves_of_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
