@@ -24,6 +24,7 @@ from sensord.cli.output import (
 from sensord.clock import MICROSECONDS, SystemClock
 from sensord.detection.alerts import ChannelShare, Kind, Severity, Status
 from sensord.store.alerts import AlertEvent, AlertFilter, AlertRow, Feedback, acknowledge, history, list_alerts
+from sensord.store.alerts import accept as record_acceptance
 from sensord.store.alerts import feedback as record_feedback
 from sensord.store.alerts import show as find
 
@@ -141,6 +142,21 @@ def feedback(ctx: click.Context, id_: str, verdict: Feedback, comment: str | Non
     click.echo(f"{alert.id}: {verdict.value}, says {alert.feedback_by}")
 
 
+@alerts.command("accept")
+@click.argument("id_")
+@by_option
+@click.pass_context
+def accept(ctx: click.Context, id_: str, by: str) -> None:
+    """Say that what an open alert shows is normal from now on.
+
+    The daemon closes the alert at its next snapshot, and takes the device's level of then for its usual one. A silent
+    device is not missed any more until it speaks again.
+    """
+    with engine_of(settings_of(ctx).store) as engine:
+        alert = record_acceptance(engine, id_, by, SystemClock().now())
+    click.echo(f"{alert.id} accepted by {alert.accepted_by}; the daemon closes it at its next snapshot")
+
+
 # --- one alert for people --------------------------------------------------------------------------------------------
 
 
@@ -179,6 +195,7 @@ def _facts(alert: AlertRow) -> list[tuple[str, str]]:
         ("records", f"{alert.topic}[{alert.partition}] {alert.first_offset} to {alert.last_offset}, {alert.run}"),
         ("acknowledged", seen),
         ("feedback", feedback if alert.feedback else ""),
+        ("accepted", f"{alert.accepted_by} at {time_text(alert.accepted_at)}" if alert.accepted_by else ""),
     ]
 
 

@@ -217,6 +217,7 @@ class Loop:
         """Commit what there is; a fenced partition is forgotten and the rest goes through without it."""
         try:
             if snapshot:
+                self._take_up_acceptances()
                 self._swap_models()
             while checkpoints := [s.checkpoint(snapshot) for s in self.shards.values() if s.worth_saving(snapshot)]:
                 try:
@@ -244,6 +245,14 @@ class Loop:
             devices[shard.name] += len(shard.fleet.devices)
             self._metrics.scores_with(shard.name, shard.fleet.bundle.id)
         self._metrics.holds(partitions, devices)
+
+    def _take_up_acceptances(self) -> None:
+        """Close what people have called normal; only here, so that the snapshot that a replay starts at has it."""
+        for fleet in {shard.name for shard in self.shards.values()}:
+            wanted = self._progress.accepted(fleet)
+            for shard in self.shards.values() if wanted else ():
+                if shard.name == fleet and not shard.replaying and (closed := shard.accept(wanted)):
+                    log.info("accepted", fleet=fleet, partition=str(shard.partition), alerts=sorted(map(str, closed)))
 
     def _swap_models(self) -> None:
         """Move to newly promoted bundles; only here, so that a replay from any snapshot uses that snapshot's bundle."""

@@ -3,8 +3,9 @@
 `loop` adopts, feeds and commits it. All offsets are those of the next record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class Shard:
     decoder: Decoder
     stored_model: str | None  # bundle of the database's snapshot: what is committed on top of it is replayed with it
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    amended: bool = False  # by a person, since the stored snapshot: a replay from there would not know
 
     @property
     def replaying(self) -> bool:
@@ -76,16 +78,22 @@ class Shard:
     def worth_saving(self, snapshot: bool) -> bool:
         """There is something to commit; what is still being replayed is committed already."""
         moved = self.position != self.committed
-        return not self.replaying and (moved or self._swapped or (snapshot and bool(self.fleet.devices.dirty())))
+        return not self.replaying and (moved or self._unfounded or (snapshot and bool(self.fleet.devices.dirty())))
+
+    def accept(self, alert_ids: Set[UUID]) -> set[UUID]:
+        """Take for normal what these alerts show; returns those that are closed by it. Only before a snapshot."""
+        closed = self.fleet.accept(alert_ids)
+        self.amended |= bool(closed)
+        return closed
 
     @property
-    def _swapped(self) -> bool:
-        """The bundle isn't the stored snapshot's: nothing may be committed without a snapshot of its own."""
-        return self.fleet.bundle.id != self.stored_model
+    def _unfounded(self) -> bool:
+        """A replay of the stored snapshot would come to something else: nothing may be committed without a new one."""
+        return self.amended or self.fleet.bundle.id != self.stored_model
 
     def checkpoint(self, snapshot: bool) -> Checkpoint:
         """All that there is to commit; the same again until `settle`. Never while replaying."""
-        snapshot = snapshot or self._swapped
+        snapshot = snapshot or self._unfounded
         return Checkpoint(
             fleet=self.name,
             partition=self.partition,
@@ -105,6 +113,7 @@ class Shard:
         self.fleet.settle()
         if checkpoint.snapshot is not None:
             self.stored_model = checkpoint.snapshot.model_id
+            self.amended = False
             self.fleet.devices.settle()
 
     def _devices_seen(self) -> tuple[DeviceSeen, ...]:

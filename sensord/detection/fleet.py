@@ -361,7 +361,7 @@ class Fleet:
         kind = KINDS[self.devices.kind[slot]]
         for each, verdict in zip(self._bank.active, verdicts, strict=True):
             if each.kind is kind:
-                return np.square(np.maximum(verdict.score[row] - verdict.limit[row] / 2, np.float32(0)))
+                return np.asarray(np.square(np.maximum(verdict.score[row] - verdict.limit[row] / 2, np.float32(0))))
         precision = self._scorer.profiles.precision[self._profile[slot]]
         return np.asarray(contributions(scored.deviation[row][None], precision[None])[0])
 

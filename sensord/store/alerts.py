@@ -61,6 +61,8 @@ class AlertRow:
     feedback_by: str | None
     feedback_at: datetime | None
     feedback_comment: str | None
+    accepted_by: str | None
+    accepted_at: datetime | None
     schema_version: int
 
 
@@ -130,6 +132,24 @@ def feedback(engine: Engine, name: str, verdict: Feedback, by: str, at: int, com
     return _answer(engine, name, "feedback", at, by, comment, said)
 
 
+def accept(engine: Engine, name: str, by: str, at: int) -> AlertRow:
+    """Call normal what an open alert shows; the daemon takes it up at its next snapshot, and closes the alert.
+
+    at: wall time, microseconds. Raises NotFound, also where the alert is closed already, and StoreUnavailable.
+    """
+    values = {"accepted_by": by, "accepted_at": instant(at)}
+    return _answer(engine, name, "accepted", at, by, None, values, needs_open=True)
+
+
+def accepted(engine: Engine, fleet: str) -> set[UUID]:
+    """Open alerts of a fleet's live run that people have called normal. Raises StoreUnavailable."""
+    waiting = select(alerts.c.id).where(
+        alerts.c.status == Status.OPEN.value, alerts.c.accepted_at.is_not(None), alerts.c.fleet == fleet
+    )
+    with reading(engine) as connection:
+        return set(connection.scalars(waiting))
+
+
 def _narrowed(chosen: Select[*tuple[object, ...]], filters: AlertFilter) -> Select[*tuple[object, ...]]:
     equal = {"fleet": filters.fleet, "severity": filters.severity, "kind": filters.kind, "run": filters.run}
     chosen = chosen.where(*(alerts.c[name] == str(value) for name, value in equal.items() if value is not None))
@@ -158,10 +178,21 @@ def _named(connection: Connection, name: str) -> AlertRow:
 
 
 def _answer(
-    engine: Engine, name: str, said: str, at: int, by: str, comment: str | None, values: Mapping[str, object]
+    engine: Engine,
+    name: str,
+    said: str,
+    at: int,
+    by: str,
+    comment: str | None,
+    values: Mapping[str, object],
+    needs_open: bool = False,
 ) -> AlertRow:
     with writing(engine) as connection:
         alert = _named(connection, name)
+        if needs_open and alert.status is not Status.OPEN:
+            raise NotFound(
+                f"alert {alert.id} is closed already ({alert.close_reason}); only an open one can be accepted"
+            )
         connection.execute(update(alerts).where(alerts.c.id == alert.id).values(updated_at=instant(at), **values))
         line = {"alert_id": alert.id, "event": said, "at": instant(at), "recorded_at": instant(at)}
         connection.execute(

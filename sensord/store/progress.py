@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, func, select, update
 
@@ -160,6 +161,10 @@ class Progress:
                 },
             )
         return Claim(fleet, partition, claim.epoch, to_offset, None, topic_id, None, {})
+
+    def accepted(self, fleet: str) -> set[UUID]:
+        """Open alerts that people have called normal, for the daemon to close."""
+        return alerts.accepted(self._engine, fleet)
 
     def partitions(self) -> list[PartitionProgress]:
         """Every partition's progress, by fleet, topic and number."""

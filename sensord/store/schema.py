@@ -99,6 +99,8 @@ alerts = Table(
     Column("feedback_by", String),
     Column("feedback_at", UtcDateTime),
     Column("feedback_comment", Text),
+    Column("accepted_by", String),
+    Column("accepted_at", UtcDateTime),
     Column("schema_version", Integer, nullable=False),
 )
 _is_open = text("status = 'open'")

@@ -123,6 +123,16 @@ def test_people_answer_an_alert_and_the_answer_is_shown(on_rows: Sensord) -> Non
     assert [line for line in shown.splitlines() if line.startswith("acknowledged") and "ann" in line]
 
 
+def test_an_open_alert_can_be_called_normal_a_closed_one_not(on_rows: Sensord) -> None:
+    ended = on_rows("alerts", "accept", str(FIRST)[:6], "--by", "ann")
+    assert ended.code == 0
+    assert "accepted by ann" in ended.out
+    assert "accepted      ann at" in on_rows("alerts", "show", str(FIRST)).out
+    refused = on_rows("alerts", "accept", str(SECOND))
+    assert refused.code == 1
+    assert "closed already" in refused.err
+
+
 def test_an_unknown_alert_is_a_failure_that_names_it(on_rows: Sensord) -> None:
     ended = on_rows("alerts", "show", "cccc")
     assert (ended.code, ended.out) == (1, "")

@@ -9,6 +9,7 @@ import pytest
 from sensord.daemon.policy import Pace
 from sensord.errors import ModelMissing, OffsetsLost, StateUnreadable
 from sensord.readings import Partition
+from sensord.store.alerts import AlertFilter, accept, list_alerts
 from tests.builders import packed
 from tests.daemon.world import TOPIC, FailingProgress, World, world
 
@@ -236,6 +237,40 @@ def test_after_a_swap_nothing_is_committed_without_its_snapshot(here: World) -> 
         rows = connection.exec_driver_sql("SELECT model_id, state_offset, next_offset FROM partition_progress").all()
     assert {row.model_id for row in rows} == {new}
     assert max(row.state_offset for row in rows) > 0  # the swap's snapshot came with the next commit
+
+
+def last_alert(where: World) -> str:
+    [row, *_] = list_alerts(where.engine, AlertFilter(open_only=True))
+    return str(row.id)
+
+
+def test_an_accepted_alert_is_closed_at_the_next_snapshot_and_stays_so_after_a_kill(here: World) -> None:
+    here.send_fault()
+    daemon = here.daemon(max_records=30)
+    daemon.turn(30)
+    accept(here.engine, last_alert(here), "ann", here.clock.now())
+    daemon.turn(12)
+    [row] = list_alerts(here.engine, AlertFilter())
+    assert (row.close_reason, row.accepted_by) == ("accepted", "ann")
+    daemon.kill()
+    here.send_fault(first=200)  # goes on at the same level
+    here.daemon().finish()
+    assert list_alerts(here.engine, AlertFilter()) == [row]
+
+
+def test_an_acceptance_is_never_committed_without_its_snapshot(here: World) -> None:
+    here.send_fault()
+    failing = FailingProgress(here.engine, repeat("fine"))
+    daemon = here.daemon(max_records=30, progress=failing, pace=Pace(commit_interval_s=0.5, snapshot_interval_s=1e6))
+    daemon.turn(30)
+    accept(here.engine, last_alert(here), "ann", here.clock.now())
+    before = here.progress()
+    failing.away = True
+    daemon.loop._save(snapshot=True)  # closes in memory; the database doesn't take the snapshot
+    failing.away = False
+    daemon.turn(8)
+    assert [row.close_reason for row in list_alerts(here.engine, AlertFilter())] == ["accepted"]
+    assert any(here.progress()[number][2] > before[number][2] for number in before)
 
 
 def test_a_time_out_of_range_is_a_dead_letter(here: World) -> None:

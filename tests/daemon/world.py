@@ -101,6 +101,12 @@ class World:
             if second % 17 == 0:
                 self.send_raw(second, b"poison")
 
+    def send_fault(self, first: int = 0, seconds: int = 200) -> None:
+        """One device whose level jumps after 100 seconds, and stays."""
+        rng = np.random.default_rng(first)
+        for second in range(first, first + seconds):
+            self.send(1, second, rng.normal(9 if second > 100 else 0, 0.3), rng.normal(0, 0.3))
+
     def daemon(
         self,
         max_records: int = 50,

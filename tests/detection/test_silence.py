@@ -1,5 +1,7 @@
 """Silent devices are told, once, and no clock and no outage of a site makes a false one."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sensord.clock import MICROSECONDS
@@ -20,7 +22,7 @@ def watch(**limits: float) -> Fleet:
     return fleet(bundle(), **{"max_gap_s": 10.0, "silent_periods": 20.0, **limits})
 
 
-def stream(rows: list[Row]) -> Readings:
+def stream(rows: Sequence[Row]) -> Readings:
     return readings(np.zeros((len(rows), 2)), [name for name, _ in rows], seconds=[second for _, second in rows])
 
 
