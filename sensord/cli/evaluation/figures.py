@@ -16,8 +16,8 @@ def figures_of(found: Evaluation) -> dict[str, object]:
         "channels": len(trial.history.channels),
         "period_s": trial.period_s,
         "row_share_asked": trial.asked_share,
-        "adds_nothing": bool(found.adds_nothing),
-        "as_good": {str(name): list(measures) for name, measures in found.as_good.items()},
+        "as_good": [str(name) for name in found.as_good],
+        "ahead": {str(name): list(measures) for name, measures in found.ahead.items()},
         "baselines": {str(name): _figures(figures) for name, figures in found.baselines.items()},
         "by_device": [
             {

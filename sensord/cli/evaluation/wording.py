@@ -18,13 +18,13 @@ def names(found: Evaluation) -> dict[Expectation, str]:
 def verdict(found: Evaluation) -> str:
     """One sentence: whether the trained recurrent state is worth anything here."""
     called = names(found)
-    if found.adds_nothing:
-        equal = [called[name] for name in found.adds_nothing]
-        return f"The recurrent state adds nothing here: {_listed(equal)} {'do' if len(equal) > 1 else 'does'} as well."
     if found.as_good:
-        equal = [f"{called[name]} by {_listed(measures)}" for name, measures in found.as_good.items()]
-        return f"The recurrent state makes no clear difference here. As good: {'; '.join(equal)}."
-    return f"The recurrent state helps here: no baseline does as well by {_listed(list(found.measures(found.model)))}."
+        equal = [called[name] for name in found.as_good]
+        return f"The recurrent state adds nothing here: {_listed(equal)} {'do' if len(equal) > 1 else 'does'} as well."
+    if found.ahead:
+        ahead = [f"{called[name]} by {_listed(measures)}" for name, measures in found.ahead.items()]
+        return f"The recurrent state makes no clear difference here. Ahead of it: {'; '.join(ahead)}."
+    return "The recurrent state helps here: every baseline falls behind it."
 
 
 def _listed(words: Sequence[str]) -> str:

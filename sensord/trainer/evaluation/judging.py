@@ -193,24 +193,25 @@ class Evaluation:
         lead = figures.lead
         vus_pr = round(np.nan_to_num(figures.vus_pr), 2)
         if lead is None:
-            return {"F1": round(np.nan_to_num(figures.rates.f1), 2), "VUS-PR": vus_pr}
+            events, rows = np.nan_to_num((figures.events.f1, figures.rates.f1)).round(2).tolist()
+            return {"F1 of events": events, "F1 of readings": rows, "VUS-PR": vus_pr}
         in_time, median = lead.alerted - lead.early, np.nan_to_num(lead.readings.median)
         return {"alerts in time": in_time, "lead": round(median), "VUS-PR": vus_pr}
 
     @property
-    def as_good(self) -> dict[Expectation, tuple[str, ...]]:
-        """The baselines that do at least as well as the model, and by which measures."""
+    def as_good(self) -> list[Expectation]:
+        """The baselines that do at least as well as the model by every measure."""
         mine = self.measures(self.model)
-        equal = {}
-        for name, figures in self.baselines.items():
-            theirs = self.measures(figures)
-            equal[name] = tuple(measure for measure in mine if theirs[measure] >= mine[measure])
-        return {name: measures for name, measures in equal.items() if measures}
+        found = {name: self.measures(figures) for name, figures in self.baselines.items()}
+        return [name for name, theirs in found.items() if all(theirs[measure] >= mine[measure] for measure in mine)]
 
     @property
-    def adds_nothing(self) -> list[Expectation]:
-        """The baselines that do at least as well by every measure."""
-        return [name for name, measures in self.as_good.items() if len(measures) == len(self.measures(self.model))]
+    def ahead(self) -> dict[Expectation, tuple[str, ...]]:
+        """The baselines that do better than the model, and by which measures."""
+        mine = self.measures(self.model)
+        found = {name: self.measures(figures) for name, figures in self.baselines.items()}
+        better = {name: tuple(m for m in mine if theirs[m] > mine[m]) for name, theirs in found.items()}
+        return {name: measures for name, measures in better.items() if measures}
 
 
 def evaluate(trial: Trial, fit: FitOptions, report: Report = lambda stage, done, of: None) -> Evaluation:
