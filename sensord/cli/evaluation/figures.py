@@ -60,7 +60,7 @@ def _figures(figures: Figures) -> dict[str, object]:
             "kept": alarms.kept,
             "count": alarms.count,
             "exposure": alarms.exposure,
-            "per": alarms.per,
+            "per": alarms.per.name,
         },
         "by_fault": _shares(figures.by_fault, "found"),
         "by_alert": _shares(figures.by_alert, "right"),

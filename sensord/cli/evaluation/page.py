@@ -30,7 +30,7 @@ NOTE = (
     "F1, FAR (false alarms) and MAR (missed alarms) count readings, pooled over devices. VUS-PR is the volume under "
     "the surface of precision, recall and buffer, of each device, averaged; it needs no threshold. Found counts faults "
     "with an alert, precision alerts with a fault. Delay: readings from a fault's beginning to its first alert's, "
-    "median and quartiles; the alert is raised {after} readings later."
+    "median and quartiles; the alert is raised {after} readings later. False alarms: per {per} of healthy time."
 )
 LEAD_NOTE = (
     " Alerted: devices with an alert before they fail. Early: those that alert in the first half of life. Lead: "
@@ -90,14 +90,14 @@ def _summary(found: Evaluation) -> str:
 
 def _comparison(found: Evaluation) -> str:
     called, headings = names(found), list(columns(found.model))
-    headings[-1] += f" per {found.trial.exposure.name}"
     rows = (
         f"<tr{' class=model' if name is Expectation.MODEL else ''}><td>{escape(called[name])}</td>"
         + "".join(f'<td class="right">{escape(cell)}</td>' for cell in columns(result.figures).values())
         + "</tr>"
         for name, result in found.results.items()
     )
-    note = NOTE.format(after=found.trial.tuning.open_after - 1) + (LEAD_NOTE if found.trial.runs_to_failure else "")
+    note = NOTE.format(after=found.trial.tuning.open_after - 1, per=found.trial.exposure.name)
+    note += LEAD_NOTE if found.trial.runs_to_failure else ""
     return table(["expectation", *headings], rows, range(1, len(headings) + 1), note)
 
 
@@ -119,7 +119,7 @@ def _curves(found: Evaluation) -> str:
 
 def _curve(name: str, result: Result) -> Curve | None:
     """None where all or nothing is faulty."""
-    ratio = np.concatenate([case.ratio for case in result.cases]).astype(np.float64)
+    ratio = np.concatenate([case.ratio for case in result.cases])
     faulty = np.concatenate([case.case.faulty for case in result.cases])
     scored = np.isfinite(ratio)
     ratio, faulty = ratio[scored], faulty[scored]
@@ -133,15 +133,14 @@ def _curve(name: str, result: Result) -> Curve | None:
 
 def _budget(found: Evaluation) -> str:
     """Asked against kept, and the figures by kind."""
-    called, trial = names(found), found.trial
-    rows = []
+    called, trial, rows = names(found), found.trial, []
     for name, result in found.results.items():
         asked, was = _asked(found, result.figures)
         rows.append(_cells(called[name], asked, was))
-    told = table(["expectation", "asked", "kept"], rows)
     what = "healthy readings beyond the threshold" if trial.asked_share else f"false alarms per {trial.exposure.name}"
+    told = table(["expectation", "asked", "kept"], rows, title=f"Asked against kept: {what}")
     kinds = _kinds("fault", "found", found.model.by_fault) + _kinds("alert", "right", found.model.by_alert)
-    return f"<div><h3>Asked against kept: {escape(what)}</h3>{told}{kinds}</div>"
+    return f"<div>{told}{kinds}</div>"
 
 
 def _asked(found: Evaluation, figures: Figures) -> tuple[str, str]:

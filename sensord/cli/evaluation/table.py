@@ -8,7 +8,7 @@ from sensord.cli.output import console
 from sensord.trainer.evaluation.judging import Evaluation
 
 NOTE = (
-    "F1, FAR, MAR count rows; found counts faults; precision: of alerts; delay: readings from a fault's beginning to "
+    "F1, FAR, MAR count readings; found counts faults; precision: of alerts; delay: readings from a fault's start to "
     "its first alert's, median (quartiles)"
 )
 

@@ -40,21 +40,20 @@ def budget(found: Evaluation) -> str:
             f"kept: {percent(figures.rates.far)}."
         )
     rate = figures.false_alarms
-    return f"Asked: {number(rate.asked)} false alarms per {rate.per}; kept: {kept(rate)}."
+    allowed, alarms = (rate.asked or 0.0) * rate.exposure, _many("alarm", rate.asked)
+    return (
+        f"Asked: {number(rate.asked)} false {alarms} per {rate.per.name}, {number(allowed)} in all; kept: {kept(rate)}."
+    )
 
 
 def kept(rate: AlarmRate) -> str:
     """The rate with what it was counted from."""
-    return f"{number(rate.kept)} ({rate.count} in {number(rate.exposure)} {_several(rate.per)})"
-
-
-def _several(unit: str) -> str:
-    return f"x {unit}" if unit[0].isdigit() else f"{unit}s"
+    return f"{number(rate.kept)} ({rate.count} in {number(rate.exposure * rate.per.size)} {rate.per.units})"
 
 
 def headline(found: Evaluation) -> str:
     """The model's figures in one sentence."""
-    figures = found.model
+    figures, events = found.model, found.model.events
     if figures.lead is not None:
         lead = figures.lead
         return (
@@ -62,9 +61,13 @@ def headline(found: Evaluation) -> str:
             f"{number(lead.readings.median)} readings ahead; {lead.early} alert in the first half of life."
         )
     return (
-        f"{figures.events.found} of {figures.events.faults} faults found with {figures.events.alerts} alerts, "
-        f"{figures.events.false} of them false; F1 of rows {fraction(figures.rates.f1)}."
+        f"{events.found} of {events.faults} {_many('fault', events.faults)} found; {events.alerts} "
+        f"{_many('alert', events.alerts)}, {events.false} false; F1 of readings {fraction(figures.rates.f1)}."
     )
+
+
+def _many(word: str, count: float | None) -> str:
+    return word if count == 1 else f"{word}s"
 
 
 def columns(figures: Figures) -> dict[str, str]:

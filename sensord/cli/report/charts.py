@@ -24,9 +24,9 @@ Wide = NDArray[np.float64]
 
 WIDTH_IN = 9.6
 EVENTS_IN, CHANNEL_IN, SCORE_IN, EDGES_IN = 0.42, 1.05, 1.25, 0.45
-CURVES_IN = (6.4, 4.2)
+CURVES_IN = (5.0, 3.3)
 BUCKETS = 600  # of a line with more than twice as many points; the least and the greatest of each are drawn
-LETTER = 0.0062  # of a picture's width, of an event's label
+LETTER = 0.0075  # of a picture's width, of an event's label
 HALF_A_DAY, SOME_DAYS = timedelta(hours=36), timedelta(days=10)
 
 # Colours that nothing else uses; each becomes a variable of the page's style sheet.
@@ -128,22 +128,28 @@ def draw(picture: Picture, name: str) -> str:
 
 
 def _draw_events(axis: Axes, picture: Picture) -> None:
-    """Two rows of bars: what was wrong, and what was said. A label that would run into the one before is left out."""
+    """Two rows of bars: what was wrong, and what was said. A label stands in its bar, else beside it where there is
+    room before the next, else nowhere."""
     width = picture.last - picture.first
     for row, (events, colour) in enumerate(((picture.faults, FAULT), (picture.alerts, ALERT))):
-        taken = -np.inf
-        for event in sorted(events, key=lambda event: event.start):
-            start, end = event.start.timestamp(), event.end.timestamp()
+        spans = sorted((_clipped(event, picture), event.label) for event in events)
+        following = [start for (start, _), _ in spans[1:]]
+        for ((start, end), label), free in zip(spans, [*following, picture.last], strict=True):
             axis.barh(row, max(end - start, width / 500), left=start, height=0.72, color=colour)
-            middle = (max(start, picture.first) + min(end, picture.last)) / 2
-            half = len(event.label) * LETTER * width / 2
-            if middle - half > taken:
-                axis.text(middle, row, event.label, ha="center", va="center", fontsize=7.5, color=INK, clip_on=True)
-                taken = middle + half
+            long = len(label) * LETTER * width
+            if long <= end - start:
+                axis.text((start + end) / 2, row, label, ha="center", va="center", fontsize=7.5, color=INK)
+            elif long < free - end:
+                axis.text(end + width / 200, row, label, ha="left", va="center", fontsize=7.5, color=INK)
     axis.set_ylim(1.5, -0.5)
     axis.set_yticks([0, 1], ["fault", "alert"])
     axis.tick_params(length=0, labelbottom=False)
     axis.spines[:].set_visible(False)
+
+
+def _clipped(event: Event, picture: Picture) -> tuple[float, float]:
+    """Beginning and end as far as they are in the picture."""
+    return max(event.start.timestamp(), picture.first), min(event.end.timestamp(), picture.last)
 
 
 def _draw_line(axis: Axes, when: Wide, line: Line) -> None:
@@ -196,6 +202,7 @@ def _frame(axis: Axes, label: str) -> None:
     axis.set_axisbelow(True)
     axis.margins(y=0.08)
     axis.locator_params(axis="y", nbins=4)
+    axis.ticklabel_format(axis="y", useOffset=False)
     axis.tick_params(length=0)
     axis.spines[["top", "right"]].set_visible(False)
 

@@ -54,7 +54,9 @@ def _box(box: Box) -> str:
     return f'<div class="figure {box.mood}"><b{small}>{escape(box.value)}</b><span>{escape(box.label)}</span></div>'
 
 
-def table(headings: Sequence[str], rows: Iterable[str], right: Iterable[int] = (), note: str = "") -> str:
+def table(
+    headings: Sequence[str], rows: Iterable[str], right: Iterable[int] = (), note: str = "", title: str = ""
+) -> str:
     """A card with a table that scrolls sideways. rows: <tr> elements. right: columns of numbers."""
     numbers = set(right)
     head = "".join(
@@ -62,9 +64,10 @@ def table(headings: Sequence[str], rows: Iterable[str], right: Iterable[int] = (
         for number, heading in enumerate(headings)
     )
     foot = f'<p class="note">{escape(note)}</p>' if note else ""
+    above = f"<h3>{escape(title)}</h3>" if title else ""
     body = "".join(rows)
     inner = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    return f'<div class="card">{inner}{foot}</div>'
+    return f'<div class="card">{above}{inner}{foot}</div>'
 
 
 def legend(*keys: tuple[str, str, str]) -> str:

@@ -18,10 +18,9 @@ from sensord.detection.baselines import Expectation
 from sensord.detection.fleet import Observation
 from sensord.model.bundle import Bundle, Tuning
 from sensord.model.network import Network
-from sensord.readings import Floats
 from sensord.trainer.calibrate import Calibration, calibrate
 from sensord.trainer.evaluation.cases import Case, judged_from
-from sensord.trainer.evaluation.points import Rates, mean_known, ratio, vus_pr
+from sensord.trainer.evaluation.points import Rates, Wide, mean_known, ratio, vus_pr
 from sensord.trainer.events import GRACE_READINGS, EventRates, Matching, Span, delays, match
 from sensord.trainer.fit import FitOptions
 from sensord.trainer.history import History
@@ -34,10 +33,12 @@ Report = Callable[[str, int, int], None]  # (stage, done, of)
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What false alarms are counted per: so many seconds of healthy time of one device."""
+    """What false alarms are counted per: healthy time of one device. It is `size` of the units."""
 
     name: str = "device-day"
     seconds: float = DAY_S
+    units: str = "device-days"
+    size: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,14 +85,13 @@ class Quartiles:
 class AlarmRate:
     """False alarms asked for against those kept to.
 
-    asked: None where the rule counts no alarms. count: alerts that go with no fault, or, where devices run to failure,
-    devices that alerted early. exposure: healthy time, in the unit `per`.
+    asked: None where the rule counts no alarms. count: false alerts. exposure: healthy time, so many times `per`.
     """
 
     asked: float | None
     count: int
     exposure: float
-    per: str
+    per: Exposure
 
     @property
     def kept(self) -> float:
@@ -156,10 +156,9 @@ class CaseResult:
         return 1 - self.rates.far if np.isnan(self.rates.mar) else self.rates.f1
 
     @property
-    def ratio(self) -> Floats:
+    def ratio(self) -> Wide:
         """Score over limit of each judged reading, NaN where it was not scored: (n - history,)."""
-        rows = slice(self.case.history, None)
-        return self.seen.score[rows] / self.seen.limit[rows]
+        return _ratio(self.case, self.seen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,25 +244,24 @@ def _judged(trial: Trial, bundle: Bundle, calibration: Calibration) -> Result:
     spans = [fault.span for fault in faults]
     alert_spans = [_span(alert) for alert in alerts]
     matching = match(spans, alert_spans, round(GRACE_READINGS * trial.period_s * MICROSECONDS))
-    cases = _by_case(trial, replayed.observations, alerts, matching)
+    by_device = {case.recorded.device_id: case for case in trial.cases}
+    false = {*matching.false, *(n for n, alert in enumerate(alerts) if _early(trial, by_device, alert))}
+    cases = _by_case(trial, replayed.observations, alerts, matching, false)
     faulty = np.concatenate([case.faulty for case in trial.cases])
     alarmed = np.concatenate([result.seen.alarmed[result.case.history :] for result in cases])
     late = [each / MICROSECONDS for each in delays(spans, alert_spans, matching)]
     healthy_s = float((~faulty).sum()) * trial.period_s
-    false = set(matching.false)
-    lead = _lead(trial, cases) if trial.runs_to_failure else None
-    wrong = len(false) if lead is None else lead.early
     figures = Figures(
         rates=Rates.of(alarmed, faulty),
         events=EventRates(len(faults), matching.found, len(alerts), len(false)),
         delay=Quartiles.of([each / trial.period_s for each in late]),
         delay_s=Quartiles.of(late),
-        false_alarms=AlarmRate(trial.asked, wrong, healthy_s / trial.exposure.seconds, trial.exposure.name),
+        false_alarms=AlarmRate(trial.asked, len(false), healthy_s / trial.exposure.seconds, trial.exposure),
         vus_pr=mean_known([result.vus_pr for result in cases]),
         held_out_error=calibration.held_out_error,
         by_fault=_shares([(f.kind, bool(found)) for f, found in zip(faults, matching.alerts_of, strict=True)]),
         by_alert=_shares([(alert.kind.value, number not in false) for number, alert in enumerate(alerts)]),
-        lead=lead,
+        lead=_lead(trial, cases) if trial.runs_to_failure else None,
     )
     return Result(figures, cases)
 
@@ -274,29 +272,32 @@ def _span(alert: Alert) -> Span:
 
 
 def _by_case(
-    trial: Trial, observations: Sequence[Observation], alerts: Sequence[Alert], matching: Matching
+    trial: Trial, observations: Sequence[Observation], alerts: Sequence[Alert], matching: Matching, false: set[int]
 ) -> tuple[CaseResult, ...]:
-    false = {alerts[number].id for number in matching.false}
+    wrong = {alerts[number].id for number in false}
     found = iter(matching.alerts_of)
     results = []
     for case, seen in zip(trial.cases, observations, strict=True):
         own = tuple(alert for alert in alerts if alert.device_id == case.recorded.device_id)
-        faulty, rows = case.faulty, slice(case.history, None)
-        with np.errstate(divide="ignore"):
-            strange = (seen.score[rows] / seen.limit[rows]).astype(np.float64)
+        faulty, strange = case.faulty, _ratio(case, seen)
         scored = np.isfinite(strange)
         results.append(
             CaseResult(
                 case,
                 seen,
                 own,
-                tuple(alert for alert in own if alert.id in false),
+                tuple(alert for alert in own if alert.id in wrong),
                 tuple(bool(next(found)) for _ in case.judged_faults),
-                Rates.of(seen.alarmed[rows], faulty),
+                Rates.of(seen.alarmed[case.history :], faulty),
                 vus_pr(strange[scored], faulty[scored]),
             )
         )
     return tuple(results)
+
+
+def _ratio(case: Case, seen: Observation) -> Wide:
+    rows = slice(case.history, None)
+    return (seen.score[rows] / seen.limit[rows]).astype(np.float64)
 
 
 def _shares(events: Sequence[tuple[str, bool]]) -> dict[str, Share]:
@@ -307,12 +308,13 @@ def _shares(events: Sequence[tuple[str, bool]]) -> dict[str, Share]:
 
 
 def _lead(trial: Trial, cases: Sequence[CaseResult]) -> Lead:
-    """An alert that reaches from the history into the judged readings is early."""
-    leads, early = [], 0
-    for result in cases:
-        if not result.alerts:
-            continue
-        at, first = result.case.recorded.at, result.alerts[0].opened_at
-        leads.append((int(at[-1]) - first) / MICROSECONDS / trial.period_s)
-        early += first < int(at[len(at) // 2])
-    return Lead(len(cases), len(leads), early, Quartiles.of(leads))
+    firsts = [(result.case.recorded.at, result.alerts[0]) for result in cases if result.alerts]
+    leads = [(int(at[-1]) - first.opened_at) / MICROSECONDS / trial.period_s for at, first in firsts]
+    hasty = sum(bool(result.alerts) and result.alerts[0] in result.false for result in cases)
+    return Lead(len(cases), len(leads), hasty, Quartiles.of(leads))
+
+
+def _early(trial: Trial, cases: Mapping[str, Case], alert: Alert) -> bool:
+    """Where devices run to failure: whether an alert opened before the fault, even if it went on into it."""
+    faults = cases[alert.device_id].judged_faults
+    return trial.runs_to_failure and all(alert.opened_at < fault.span.start_at for fault in faults)

@@ -83,10 +83,17 @@ def _from_json(path: Path, text: str) -> list[tuple[str, Row]]:
         raise RecordingUnreadable(f"{path}: {error}") from error
     if isinstance(found, dict):
         name = next((name for name in LISTS if name in found), None)
-        found = found[name] if name else [_pair(device, pair) for device, pairs in found.items() for pair in pairs]
+        found = found[name] if name else _by_device(found)
     if not isinstance(found, list):
         raise RecordingUnreadable(f"{path}: no list of intervals in it")
     return [(f"{path}, interval {n}", row if isinstance(row, dict) else {}) for n, row in enumerate(found, start=1)]
+
+
+def _by_device(found: Mapping[str, object]) -> object:
+    """The intervals of an object of devices; None where it is none."""
+    if not all(isinstance(pairs, list) for pairs in found.values()):
+        return None
+    return [_pair(device, pair) for device, pairs in found.items() if isinstance(pairs, list) for pair in pairs]
 
 
 def _pair(device_id: str, pair: object) -> object:

@@ -63,7 +63,8 @@ def vus_pr(score: Wide, faulty: Flags, widest: int = BUFFER) -> float:
     For every buffer l of 0 to `widest` readings a label decays around each fault as sqrt(1 - d / l) at d readings from
     it, d <= l / 2. Precision weighs alarms by that label; recall too, against the mean of the plain and the decaying
     label's sums, times the share of faults (with their buffers) that any alarm touches. The volume is the mean over l
-    of the areas, each the average precision over all distinct scores.
+    of the areas, each the average precision over all distinct scores. Even a perfect score stays below 1, as it leaves
+    the buffers out; compare volumes of the same labels only.
 
     score: (n,) finite, higher is stranger. faulty: (n,). NaN where all or nothing is faulty. Takes O(widest n) time.
     """

@@ -88,7 +88,7 @@ def cmapss(file: Path) -> Trial:
         kept,
         AlarmBudget(TURBOFAN_BUDGET * DAY_S / history.period_s, history.period_s),
         asked=TURBOFAN_BUDGET * FLIGHTS,
-        exposure=Exposure(f"{FLIGHTS:,} flights", FLIGHTS * history.period_s),
+        exposure=Exposure(f"{FLIGHTS:,} flights", FLIGHTS * history.period_s, "flights", FLIGHTS),
         runs_to_failure=True,
         notes=history.notes,
     )
