@@ -133,8 +133,8 @@ def _draw_events(axis: Axes, picture: Picture) -> None:
     width = picture.last - picture.first
     for row, (events, colour) in enumerate(((picture.faults, FAULT), (picture.alerts, ALERT))):
         spans = sorted((_clipped(event, picture), event.label) for event in events)
-        following = [start for (start, _), _ in spans[1:]]
-        for ((start, end), label), free in zip(spans, [*following, picture.last], strict=True):
+        bounds = [*(start for (start, _), _ in spans), picture.last]
+        for ((start, end), label), free in zip(spans, bounds[1:], strict=True):
             axis.barh(row, max(end - start, width / 500), left=start, height=0.72, color=colour)
             long = len(label) * LETTER * width
             if long <= end - start:
