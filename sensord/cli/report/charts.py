@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -25,6 +26,7 @@ Wide = NDArray[np.float64]
 WIDTH_IN = 9.6
 EVENTS_IN, CHANNEL_IN, SCORE_IN, EDGES_IN = 0.42, 1.05, 1.25, 0.45
 CURVES_IN = (5.0, 3.3)
+NAME_WIDTH = 14  # letters of a channel's name in a line
 BUCKETS = 600  # of a line with more than twice as many points; the least and the greatest of each are drawn
 LETTER = 0.0075  # of a picture's width, of an event's label
 HALF_A_DAY, SOME_DAYS = timedelta(hours=36), timedelta(days=10)
@@ -155,7 +157,7 @@ def _clipped(event: Event, picture: Picture) -> tuple[float, float]:
 def _draw_line(axis: Axes, when: Wide, line: Line) -> None:
     axis.plot(*thinned(when, line.observed), color=OBSERVED, linewidth=0.9)
     axis.plot(*thinned(when, line.expected), color=EXPECTED, linewidth=1.1)
-    _frame(axis, f"{line.name.replace('_', ' ')}\n{line.unit}")
+    _frame(axis, f"{fill(line.name.replace('_', ' '), NAME_WIDTH)}\n{line.unit}".rstrip())
 
 
 def _draw_score(axis: Axes, when: Wide, picture: Picture) -> None:

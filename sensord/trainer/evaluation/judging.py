@@ -152,8 +152,9 @@ class CaseResult:
 
     @property
     def rank(self) -> float:
-        """F1 where something was wrong, else the share of readings left in peace."""
-        return 1 - self.rates.far if np.isnan(self.rates.mar) else self.rates.f1
+        """F1 of readings where something was wrong, else the share left in peace; times the share of alerts right."""
+        readings = 1 - self.rates.far if np.isnan(self.rates.mar) else self.rates.f1
+        return readings * (1 - len(self.false) / max(len(self.alerts), 1))
 
     @property
     def ratio(self) -> Wide:
