@@ -45,16 +45,18 @@ def card(trial: Trial, result: CaseResult, picture_name: str) -> str:
 
 def _facts(trial: Trial, result: CaseResult) -> list[str]:
     rates = result.rates
-    facts = [
-        f"F1 <b>{fraction(rates.f1)}</b>; {percent(rates.far)} of healthy readings anomalous, {percent(rates.mar)} of "
-        f"faulty ones missed; VUS-PR {fraction(result.vus_pr)}."
-    ]
+    healthy = f"{percent(rates.far)} of healthy readings anomalous"
+    if result.found:
+        missed = f"{percent(rates.mar)} of faulty ones missed"
+        facts = [f"F1 <b>{fraction(rates.f1)}</b>; {healthy}, {missed}; VUS-PR {fraction(result.vus_pr)}."]
+    else:
+        facts = [f"No labelled fault; {healthy}."]
     if result.alerts:
         facts.append(_first_alert(trial, result))
     else:
         known = result.ratio[np.isfinite(result.ratio)]
         most = float(known.max()) if len(known) else 0.0
-        facts.append(f"No alert: the score came to {most:.0%} of its limit at most.")
+        facts.append(f"No alert: the score came to {percent(most)} of its limit at most.")
     return facts
 
 
