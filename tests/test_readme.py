@@ -43,7 +43,7 @@ from sensord.store.progress import Checkpoint, Progress
 from sensord.stream.dead_letters import DEVICE_ID_LIMIT, KEY_LIMIT, PAYLOAD_LIMIT, VALUE_LIMIT, Reason
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.trainer.calibrate import OWN_PROFILE
-from sensord.trainer.evaluate import SKAB_HISTORY
+from sensord.trainer.evaluation.protocols import SKAB_HISTORY
 from sensord.trainer.history import Needs
 from tests.cli.rows import alert
 

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+EWMA_LAMBDA = 0.2  # the usual choice for control charts (Montgomery, Statistical Quality Control)
+
 
 class Cell(Protocol):
     """What a trunk can be made of."""
@@ -67,3 +69,32 @@ class LstmCell(nn.Module):
 
     def _parts(self, state: Tensor) -> tuple[Tensor, Tensor]:
         return state[:, : self.hidden_size], state[:, self.hidden_size :]
+
+
+class EwmaCell(nn.Module):
+    """Exponentially weighted moving average (Roberts 1959): h_t = h_(t-1) + lambda (x_t - h_(t-1)); a baseline.
+
+    Nothing in it is fitted. hidden must be the number of channels.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        if hidden != channels:
+            raise ValueError(f"{hidden} hidden units for {channels} channels: each channel has one mean")
+        self.state_size = hidden
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        return state + EWMA_LAMBDA * (x - state)
+
+    def run(self, xs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        states = []
+        for x in xs.unbind(dim=1):
+            state = self.step(x, state)
+            states.append(state)
+        return torch.stack(states, dim=1), state  # (batch, time, hidden)
+
+    def hidden(self, state: Tensor) -> Tensor:
+        return state
+
+
+CELLS: dict[str, type[LstmCell | EwmaCell]] = {"lstm": LstmCell, "ewma": EwmaCell}

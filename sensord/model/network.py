@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sensord.model.cells import LstmCell
+from sensord.model.cells import CELLS
 from sensord.readings import Floats
 
 INPUT_LIMIT = 10.0  # standardised inputs are clipped here, so that one spike can't saturate the state
@@ -33,7 +33,7 @@ class Network(nn.Module):
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
-        self.cell = LstmCell(shape.channels, shape.hidden)
+        self.cell = CELLS[shape.cell](shape.channels, shape.hidden)
         self.squeeze = nn.Linear(shape.hidden, BOTTLENECK)
         self.restore = nn.Linear(BOTTLENECK, shape.channels)
 

@@ -133,8 +133,9 @@ def fit_profiles(
     )
     by_fleet = trace(network, draft, tuning, list(histories.values()), [0] * len(histories))
     by_device = trace(network, draft, tuning, list(own.values()), list(range(1, len(own) + 1)))
-    calm = [  # what each row is calibrated on
-        [each.since(tuning.warm_up).deviation for each in traces] for traces in (by_fleet, *([t] for t in by_device))
+    calm = [  # what each row is calibrated on; a history no longer than the warm-up says nothing
+        [deviation for each in traces if len(deviation := each.since(tuning.warm_up).deviation)]
+        for traces in (by_fleet, *([t] for t in by_device))
     ]
     precision = np.stack([precision_of(deviations) for deviations in calm])
     q99 = [np.quantile(np.concatenate([scores(d, p) for d in ds]), 0.99) for ds, p in zip(calm, precision, strict=True)]

@@ -49,3 +49,39 @@ def match(faults: Sequence[Span], alerts: Sequence[Span], grace_us: int) -> Matc
 def _go_together(fault: Span, alert: Span, grace_us: int) -> bool:
     begins_in_time = alert.start_at <= fault.end_at + grace_us
     return alert.device_id == fault.device_id and begins_in_time and alert.end_at >= fault.start_at
+
+
+@dataclass(frozen=True, slots=True)
+class EventRates:
+    """Figures that count events: alerts that are right, faults that are found."""
+
+    faults: int
+    found: int
+    alerts: int
+    false: int
+
+    @property
+    def precision(self) -> float:
+        """The share of alerts that go with a fault; NaN without alerts."""
+        return (self.alerts - self.false) / self.alerts if self.alerts else float("nan")
+
+    @property
+    def recall(self) -> float:
+        """The share of faults with an alert; NaN without faults."""
+        return self.found / self.faults if self.faults else float("nan")
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of both; 0 where faults are there and none is found."""
+        if not self.faults or not self.found:
+            return 0.0 if self.faults else float("nan")
+        return 2 * self.precision * self.recall / (self.precision + self.recall)
+
+
+def delays(faults: Sequence[Span], alerts: Sequence[Span], matching: Matching) -> list[int]:
+    """Microseconds from each found fault's beginning to its first alert's; 0 where that was open already."""
+    return [
+        max(0, alerts[numbers[0]].start_at - fault.start_at)
+        for fault, numbers in zip(faults, matching.alerts_of, strict=True)
+        if numbers
+    ]

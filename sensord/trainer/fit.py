@@ -39,9 +39,8 @@ def fit_trunk(scaled: Sequence[Floats], options: FitOptions, progress: Progress)
 
     scaled: one (time, channels) array a device, finite. The same input and seed give the same weights.
     """
-    torch.manual_seed(options.seed)
+    network = blank_trunk(scaled[0].shape[1], options).to(options.device)
     rng = np.random.default_rng(options.seed)
-    network = Network(NetworkShape(scaled[0].shape[1], options.hidden, options.cell)).to(options.device)
     optimizer = torch.optim.AdamW(network.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, total_steps=options.steps)
     for step in range(options.steps):
@@ -54,6 +53,12 @@ def fit_trunk(scaled: Sequence[Floats], options: FitOptions, progress: Progress)
         schedule.step()
         progress(step + 1, options.steps)
     return network.eval().to("cpu")
+
+
+def blank_trunk(channels: int, options: FitOptions) -> Network:
+    """The network before its first step; seeds torch."""
+    torch.manual_seed(options.seed)
+    return Network(NetworkShape(channels, options.hidden, options.cell))
 
 
 def _windows(scaled: Sequence[Floats], options: FitOptions, rng: np.random.Generator) -> Floats:

@@ -93,9 +93,17 @@ def from_tables(
     wanted: Range = Range(),
     needs: Needs = Needs(),
 ) -> History:
-    """History from recorded files; several files of one device are put in order by their first time stamp.
+    """History from recorded files. channels: else all that the files have, which then must be the same. Raises
+    HistoryUnusable.
+    """
+    whole = join(tables, channels)
+    return check(replace(whole, devices=tuple(wanted.of(device) for device in whole.devices)), needs)
 
-    channels: else all that the files have, which then must be the same. Raises HistoryUnusable.
+
+def join(tables: Iterable[Table], channels: Sequence[str] | None = None) -> History:
+    """All that the files hold, unchecked but for order; a device's files are put in order by their first time stamp.
+
+    Raises HistoryUnusable.
     """
     of_device: dict[str, list[Table]] = defaultdict(list)
     for table in tables:
@@ -108,7 +116,7 @@ def from_tables(
         _check_order(device_id, parts)
         at = np.concatenate([table.at for table in parts])
         devices.append(Recorded(device_id, at, np.concatenate([_chosen(table, names) for table in parts])))
-    return _checked(names, devices, wanted, needs, [])
+    return History(names, tuple(devices))
 
 
 def from_records(
@@ -141,21 +149,20 @@ def from_records(
         devices.append(Recorded(device_id, stamps[fresh], measured[fresh]))
     if late:
         notes.append(f"{late} late or repeated readings dropped, as the daemon drops them")
-    return _checked(tuple(channels), devices, wanted, needs, notes)
+    return check(History(tuple(channels), tuple(wanted.of(device) for device in devices), tuple(notes)), needs)
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _checked(
-    channels: tuple[str, ...], devices: Sequence[Recorded], wanted: Range, needs: Needs, notes: list[str]
-) -> History:
-    taken = [wanted.of(device) for device in devices]
-    enough = tuple(device for device in taken if len(device.at) >= needs.per_device)
-    short = [f"{device.device_id} ({len(device.at)})" for device in taken if len(device.at) < needs.per_device]
+def check(history: History, needs: Needs = Needs()) -> History:
+    """The history without the devices that have too little. Raises HistoryUnusable."""
+    enough = tuple(device for device in history.devices if len(device.at) >= needs.per_device)
+    short = [f"{each.device_id} ({len(each.at)})" for each in history.devices if len(each.at) < needs.per_device]
+    notes = history.notes
     if short:
-        notes.append(f"devices left out with fewer than {needs.per_device} readings: {_some(short)}")
-    history = History(channels, enough, tuple(notes))
+        notes += (f"devices left out with fewer than {needs.per_device} readings: {_some(short)}",)
+    history = History(history.channels, enough, notes)
     if history.readings < needs.in_all:
         raise HistoryUnusable(
             f"too little history: {history.readings} readings of {len(enough)} devices; at least {needs.in_all} in all "

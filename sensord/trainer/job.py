@@ -18,10 +18,10 @@ from sensord.model.bundle import (
     pack,
     unpack,
 )
-from sensord.model.network import Network
+from sensord.model.network import Network, NetworkShape
 from sensord.trainer.calibrate import Calibration, calibrate, device_scaler, fleet_scaler
 from sensord.trainer.event_channels import learn_events
-from sensord.trainer.fit import FitOptions, fit_trunk
+from sensord.trainer.fit import FitOptions, blank_trunk, fit_trunk
 from sensord.trainer.history import History
 from sensord.trainer.offline import replay
 from sensord.trainer.threshold import DAY_S, AlarmBudget, ThresholdRule
@@ -51,15 +51,15 @@ class Trained:
 
 def train(history: History, options: TrainOptions, report: Report = lambda stage, done, of: None) -> Trained:
     """Fit, calibrate, evaluate beside the baselines, and pack. Raises HistoryUnusable."""
-    network = fit_network(history, options.fit, lambda done, of: report("fit", done, of))
+    networks = trunks(history, options.fit, lambda done, of: report("fit", done, of))
     rule = AlarmBudget(options.alarm_budget, history.period_s)
     metrics: dict[str, float] = {}
     calibrations: dict[Expectation, Calibration] = {}
-    for number, expectation in enumerate(Expectation):
+    for number, (expectation, network) in enumerate(networks.items()):
         calibration = calibrations[expectation] = calibrate(network, history.values, options.tuning, rule, expectation)
         metrics[f"held_out_error_{expectation}"] = calibration.held_out_error
         report("calibrate", number + 1, len(Expectation))
-    calibration = calibrations[Expectation.MODEL]
+    network, calibration = networks[Expectation.MODEL], calibrations[Expectation.MODEL]
     metrics |= {"threshold_factor": calibration.factor, "held_out_beyond": calibration.held_out_beyond}
     profiles = with_events(network, history, options, calibration.profiles, rule)
     draft = assemble(network, history, options, profiles, metrics)
@@ -84,12 +84,30 @@ def fit_network(history: History, options: FitOptions, progress: Callable[[int, 
     return fit_trunk(scaled, options, progress)
 
 
+def trunks(history: History, options: FitOptions, progress: Callable[[int, int], None]) -> dict[Expectation, Network]:
+    """What each expectation's head looks at; VAR and T2 see nothing of theirs. Only the model's is fitted."""
+    fitted, channels = fit_network(history, options, progress), len(history.channels)
+    return {
+        Expectation.MODEL: fitted,
+        Expectation.UNTRAINED: blank_trunk(channels, options),
+        Expectation.EWMA: Network(NetworkShape(channels, channels, "ewma")).eval(),
+        Expectation.VAR: fitted,
+        Expectation.T2: fitted,
+    }
+
+
 def assemble(
     network: Network, history: History, options: TrainOptions, profiles: Profiles, metrics: Mapping[str, float]
 ) -> Trained:
     """Put a bundle together, as bytes and as what those bytes are read back as."""
+    packed = pack(describe(network, history, options, metrics), network, profiles)
+    return Trained(packed, unpack(packed))
+
+
+def describe(network: Network, history: History, options: TrainOptions, metrics: Mapping[str, float]) -> Manifest:
+    """The manifest of a bundle that has no id yet."""
     first, last = history.first_at, history.last_at
-    manifest = Manifest(
+    return Manifest(
         format_version=FORMAT_VERSION,
         bundle_id="",
         fleet=options.fleet,
@@ -102,5 +120,3 @@ def assemble(
         metrics={name: float(value) for name, value in metrics.items()},
         weights_sha256="",
     )
-    packed = pack(manifest, network, profiles)
-    return Trained(packed, unpack(packed))

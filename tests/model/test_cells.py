@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sensord.model.cells import LstmCell
+from sensord.model.cells import EWMA_LAMBDA, EwmaCell, LstmCell
 from sensord.model.network import INPUT_LIMIT, Network
 from tests.builders import network
 
@@ -80,3 +80,21 @@ def test_a_network_sees_no_more_of_a_spike_than_the_limit() -> None:
     spike, limit = torch.full((1, 1, CHANNELS), 1e6), torch.full((1, 1, CHANNELS), INPUT_LIMIT)
     for seen, held in zip(one.run(spike, one.initial(1)), one.run(limit, one.initial(1)), strict=True):
         assert torch.equal(seen, held)
+
+
+def test_ewma_is_its_equation_and_stepping_is_running() -> None:
+    cell = EwmaCell(CHANNELS, CHANNELS)
+    xs = torch.arange(12.0).reshape(1, 4, CHANNELS)
+    hs, last = cell.run(xs, torch.zeros(1, CHANNELS))
+    state, mean = torch.zeros(1, CHANNELS), np.zeros(CHANNELS)
+    for t in range(4):
+        state = cell.step(xs[:, t], state)
+        mean = (1 - EWMA_LAMBDA) * mean + EWMA_LAMBDA * xs[0, t].numpy()
+        assert torch.equal(cell.hidden(state), hs[:, t])
+        np.testing.assert_allclose(state[0].numpy(), mean, rtol=1e-6)
+    assert torch.equal(state, last)
+
+
+def test_ewma_has_one_mean_a_channel() -> None:
+    with pytest.raises(ValueError, match="each channel has one mean"):
+        EwmaCell(CHANNELS, HIDDEN)

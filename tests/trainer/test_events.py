@@ -1,6 +1,10 @@
 """Alerts held against the truth: what is found, what is false."""
 
-from sensord.trainer.events import Matching, Span, match
+import math
+
+import pytest
+
+from sensord.trainer.events import EventRates, Matching, Span, delays, match
 
 FAULT = Span("pump-1", 100, 200)
 
@@ -43,3 +47,22 @@ def test_one_alert_over_two_faults_finds_both() -> None:
 
 def test_nothing_matched_with_nothing_finds_nothing() -> None:
     assert match([], [], grace_us=0) == Matching((), ())
+
+
+def test_event_rates_are_shares_of_alerts_and_of_faults() -> None:
+    rates = EventRates(faults=4, found=3, alerts=6, false=2)
+    assert (rates.precision, rates.recall) == (4 / 6, 3 / 4)
+    assert rates.f1 == pytest.approx(2 * (2 / 3) * (3 / 4) / (2 / 3 + 3 / 4))
+
+
+def test_event_rates_without_faults_or_alerts_are_unknown_and_finding_nothing_is_0() -> None:
+    assert math.isnan(EventRates(0, 0, 2, 2).recall)
+    assert math.isnan(EventRates(0, 0, 2, 2).f1)
+    assert math.isnan(EventRates(2, 0, 0, 0).precision)
+    assert EventRates(2, 0, 0, 0).f1 == 0
+
+
+def test_delay_is_to_the_first_alert_and_0_where_that_was_open_already() -> None:
+    faults = [FAULT, Span("pump-1", 300, 400), Span("pump-1", 900, 999)]
+    alerts = [alert(150, 350), alert(120, 130)]
+    assert delays(faults, alerts, match(faults, alerts, grace_us=0)) == [20, 0]

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from html import escape
 
-from sensord.cli.demo.charts import Event, Line, Picture, around, draw
 from sensord.cli.demo.findings import Findings, Track, rows_between
 from sensord.cli.demo.truth import PlantedFault
-from sensord.cli.demo.wording import badge, clock, duration, ending, from_to
+from sensord.cli.demo.wording import clock, ending, from_to
 from sensord.cli.output import figure
+from sensord.cli.report.charts import Event, Line, Picture, around, draw
+from sensord.cli.report.parts import badge, duration, legend
 from sensord.store.alerts import AlertRow
 from sensord.store.schema import microseconds
 from sensord.trainer.events import GRACE_READINGS
@@ -20,14 +21,16 @@ BEFORE, AFTER = 150, 90  # readings around the events of a picture
 
 def cards(findings: Findings, progress: Callable[[int, int], None]) -> str:
     """A card for each device with a fault or an alert, in order of time. progress: (pictures drawn, of)."""
-    legend = """<div class="card legend" style="margin:0 0 16px">
-<span class="stroke" style="--key:var(--observed)">observed</span>
-<span class="stroke" style="--key:var(--expected)">expected from the state</span>
-<span class="stroke" style="--key:var(--score)">score</span>
-<span class="dashes" style="--key:var(--limit)">threshold</span>
-<span style="--key:var(--fault)">planted fault</span><span style="--key:var(--alert)">alert</span></div>"""
+    keys = (
+        ("stroke", "--observed", "observed"),
+        ("stroke", "--expected", "expected from the state"),
+        ("stroke", "--score", "score"),
+        ("dashes", "--limit", "threshold"),
+        ("", "--fault", "planted fault"),
+        ("", "--alert", "alert"),
+    )
     devices = findings.devices_concerned
-    parts = [legend]
+    parts = [legend(*keys)]
     for number, device in enumerate(devices, start=1):
         parts.append(_card(findings, device, f"picture{number}"))
         progress(number, len(devices))

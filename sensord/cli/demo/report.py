@@ -6,73 +6,49 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
-from pathlib import Path
 from statistics import median
 
-from sensord import __version__
 from sensord.cli.demo.cards import cards
 from sensord.cli.demo.findings import Findings
 from sensord.cli.demo.truth import PlantedFault
-from sensord.cli.demo.wording import badge, because, clock, duration, ending, from_to, link
+from sensord.cli.demo.wording import because, clock, ending, from_to
 from sensord.cli.output import figure
+from sensord.cli.report.parts import Box, badge, duration, link, summary, table, whole_page
 from sensord.store.alerts import AlertRow
 from sensord.store.schema import microseconds
-
-STYLE = Path(__file__).with_name("report.css")
 
 
 def page(findings: Findings, facts: Sequence[str], progress: Callable[[int, int], None] = lambda done, of: None) -> str:
     """The whole page. facts: how it came about, a sentence each, for the foot. progress: (pictures done, of)."""
     truth = findings.truth
-    title = f"{truth.devices} pumps, {len(truth.faults)} planted faults"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>sensord demo: {escape(title)}</title>
-<style>
-{STYLE.read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<main>
-<h1>sensord demo: {escape(title)}</h1>
-<p class="muted">What the daemon put into its alerts table, held against what the simulation planted. Times are UTC.</p>
-{_summary(findings)}
+    title = f"sensord demo: {truth.devices} pumps, {len(truth.faults)} planted faults"
+    subtitle = "What the daemon put into its alerts table, held against what the simulation planted. Times are UTC."
+    content = f"""{_summary(findings)}
 <h2>The fleet</h2>
 {_timeline(findings)}
 <h2>Faults and alerts</h2>
 {_table(findings)}
 <h2>Device by device</h2>
-{cards(findings, progress)}
-<footer>{"".join(f"<p>{escape(fact)}</p>" for fact in facts)}<p>sensord {escape(__version__)}.</p></footer>
-</main>
-</body>
-</html>
-"""
+{cards(findings, progress)}"""
+    return whole_page(title, subtitle, content, facts)
 
 
 def _summary(findings: Findings) -> str:
     found, planted, false = findings.matching.found, len(findings.truth.faults), len(findings.false)
     delays = [delay for fault in findings.truth.faults if (delay := findings.delay(fault)) is not None]
-    boxes = [
-        ("good" if found == planted else "", f"{found} of {planted}", "faults found"),
-        ("bad" if false else "good", f"{false}", "false alerts"),
-        ("", duration(_median(delays)) if delays else "–", "median delay"),
-        ("", f"{findings.readings:,}", "live readings"),
-        ("", f"{len(findings.tracks)}", f"devices, {len(findings.bundle.channels)} channels"),
-        ("", findings.bundle.id, "bundle"),
-    ]
-    return f'<div class="summary">{"".join(_box(*box) for box in boxes)}</div>'
+    boxes = (
+        Box(f"{found} of {planted}", "faults found", "good" if found == planted else ""),
+        Box(f"{false}", "false alerts", "bad" if false else "good"),
+        Box(duration(_median(delays)) if delays else "–", "median delay"),
+        Box(f"{findings.readings:,}", "live readings"),
+        Box(f"{len(findings.tracks)}", f"devices, {len(findings.bundle.channels)} channels"),
+        Box(findings.bundle.id, "bundle"),
+    )
+    return summary(boxes)
 
 
 def _median(delays: Sequence[timedelta]) -> timedelta:
     return timedelta(seconds=median(delay.total_seconds() for delay in delays))
-
-
-def _box(mood: str, value: str, label: str) -> str:
-    small = ' class="small"' if len(value) > 12 else ""
-    return f'<div class="figure {mood}"><b{small}>{escape(value)}</b><span>{escape(label)}</span></div>'
 
 
 def _timeline(findings: Findings) -> str:
@@ -126,8 +102,7 @@ def _hours(first_us: int, last_us: int) -> Iterable[datetime]:
 
 
 def _table(findings: Findings) -> str:
-    head = "<tr><th>verdict</th><th>device</th><th>fault</th><th>from</th><th>to</th><th>alert opened</th>"
-    head += '<th class="right">delay</th><th class="right">peak / limit</th><th>because of</th></tr>'
+    headings = ["verdict", "device", "fault", "from", "to", "alert opened", "delay", "peak / limit", "because of"]
     rows = []
     for fault in findings.truth.faults:
         alerts = findings.alerts_of(fault)
@@ -139,11 +114,10 @@ def _table(findings: Findings) -> str:
     for alert in findings.false:
         verdict = badge("warn", "false alert")
         rows.append((alert.opened_at, [verdict, link(alert.device_id), "none", "", ""], [alert], None))
-    body = "".join(_row(what, alerts, delay) for _, what, alerts, delay in sorted(rows, key=lambda row: row[0]))
+    drawn = (_row(what, alerts, delay) for _, what, alerts, delay in sorted(rows, key=lambda row: row[0]))
     after = findings.bundle.manifest.tuning.open_after - 1
     note = f"The delay reaches to the alert's first anomalous reading; the alert is raised {after} readings later."
-    table = f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
-    return f'<div class="card">{table}<p class="note">{note}</p></div>'
+    return table(headings, drawn, right=(6, 7), note=note)
 
 
 def _row(what: Sequence[str], alerts: Sequence[AlertRow], delay: timedelta | None) -> str:

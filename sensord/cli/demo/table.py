@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sensord.cli.demo.findings import Findings
-from sensord.cli.demo.wording import because, clock, duration
+from sensord.cli.demo.wording import because, clock
 from sensord.cli.output import console, figure
+from sensord.cli.report.parts import duration
 from sensord.store.alerts import AlertRow
 
 COLUMNS = (

@@ -1,0 +1,1 @@
+"""How `sensord evaluate` tells what it found: in the terminal, as JSON, as a page with pictures."""

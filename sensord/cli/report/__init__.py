@@ -1,0 +1,1 @@
+"""Pages with pictures: one HTML file that needs nothing else. Used by the demo and by `sensord evaluate`."""
