@@ -4,7 +4,7 @@ Used by `fleet` for live readings and by the trainer's calibration, so that both
 step of the network and a fixed amount of arithmetic; every row is computed independently of the others in its wave.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -82,18 +82,21 @@ class Scored:
     broken: Flags
 
 
-class Scorer:
-    """A network with the profiles and tuning that turn its expectation into a score."""
+class Judge:
+    """Profiles and tuning: what turns a reading and what was expected of it into a score.
 
-    def __init__(self, stepper: Stepper, profiles: Profiles, tuning: Tuning) -> None:
-        self.stepper = stepper
+    It steps no network, so calibration runs it over histories whose expectations are known already.
+    """
+
+    def __init__(self, profiles: Profiles, tuning: Tuning) -> None:
         self.profiles = profiles
         self.tuning = tuning
 
-    def score(self, values: Floats, profile: NDArray[np.int32], memory: Memory) -> Scored:
-        """Score one reading a row and move the memory on.
+    def judge(self, values: Floats, profile: NDArray[np.int32], memory: Memory) -> tuple[Scored, Floats]:
+        """Score one reading a row and move all of the memory on but the recurrent state and what is expected next.
 
-        values: (n, channels) in channel units, NaN where absent; n <= WAVE. profile: (n,) rows of the profiles.
+        values: (n, channels) in channel units, NaN where absent. profile: (n,) rows of the profiles. Returns the score,
+        and the readings as the network is to see them: (n, channels), scaled, as expected where absent.
         """
         tuning, profiles = self.tuning, self.profiles
         mean, scale = profiles.mean[profile], profiles.scale[profile]  # (n, channels)
@@ -119,15 +122,17 @@ class Scorer:
         memory.baseline += np.where(
             memory.alarmed[:, None], np.float32(0), deviation / self._baseline_span(memory, profile)[:, None]
         )
-        broken = self._expect_next(z, profile, memory)
-        return Scored(
+        memory.warm += 1
+        memory.settled |= memory.warm >= tuning.warm_up
+        scored = Scored(
             np.where(scoring, score, np.float32(np.nan)),
             np.where(scoring, limit, np.float32(np.nan)),
             memory.alarmed.copy(),
             deviation,
             expected,
-            broken,
+            np.zeros(len(values), np.bool_),
         )
+        return scored, z
 
     def _baseline_span(self, memory: Memory, profile: NDArray[np.int32]) -> Floats:
         """Readings over which the baseline forgets: (n,).
@@ -138,6 +143,23 @@ class Scorer:
         running = memory.warm.astype(np.float32) + np.float32(1)
         return np.where(learning, running, np.float32(self.tuning.baseline))
 
+
+class Scorer:
+    """A judge with the network whose state says what to expect."""
+
+    def __init__(self, stepper: Stepper, profiles: Profiles, tuning: Tuning) -> None:
+        self.stepper = stepper
+        self.profiles = profiles
+        self._judge = Judge(profiles, tuning)
+
+    def score(self, values: Floats, profile: NDArray[np.int32], memory: Memory) -> Scored:
+        """Score one reading a row and move the memory on.
+
+        values: (n, channels) in channel units, NaN where absent; n <= WAVE. profile: (n,) rows of the profiles.
+        """
+        scored, z = self._judge.judge(values, profile, memory)
+        return replace(scored, broken=self._expect_next(z, profile, memory))
+
     def _expect_next(self, z: Floats, profile: NDArray[np.int32], memory: Memory) -> Flags:
         """Step the network and ask the head for the next reading; returns the rows that had to be reset: (n,)."""
         seen = np.clip(z, -np.float32(INPUT_LIMIT), np.float32(INPUT_LIMIT))
@@ -145,8 +167,6 @@ class Scorer:
         ones = np.ones((len(z), 1), np.float32)
         inputs = np.concatenate((self.stepper.hidden(memory.recurrent), seen, ones), axis=1)
         memory.expected[:] = (self.profiles.head[profile] * inputs[:, None, :]).sum(axis=2)  # (n, channels)
-        memory.warm += 1
-        memory.settled |= memory.warm >= self.tuning.warm_up
         finite = np.isfinite(memory.recurrent).all(axis=1) & np.isfinite(memory.expected).all(axis=1)
         broken = np.logical_not(finite, dtype=np.bool_)
         if broken.any():

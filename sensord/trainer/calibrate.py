@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sensord.detection.baselines import Expectation
-from sensord.detection.scorer import Memory, Scorer
 from sensord.model.bundle import Profiles, Tuning
-from sensord.model.network import WAVE, Network, Stepper
+from sensord.model.network import Network
 from sensord.readings import Floats
 from sensord.trainer.fit import Normal, head_equations
 from sensord.trainer.threshold import ThresholdRule
+from sensord.trainer.trace import trace
 
 HELD_OUT = 0.25  # the last part of every history, for the threshold
 RIDGE = 100.0
@@ -131,11 +130,10 @@ def fit_profiles(
         np.broadcast_to(np.eye(channels, dtype=np.float32), (len(scalers), channels, channels)),
         np.full(len(scalers), np.inf, np.float32),
     )
-    by_fleet = trace(network, draft, tuning, list(histories.values()), [0] * len(histories))
-    by_device = trace(network, draft, tuning, list(own.values()), list(range(1, len(own) + 1)))
-    calm = [  # what each row is calibrated on
-        [each.since(tuning.warm_up).deviation for each in traces] for traces in (by_fleet, *([t] for t in by_device))
-    ]
+    rows = [0] * len(histories) + list(range(1, len(own) + 1))
+    traced = trace(network, draft, tuning, [*histories.values(), *own.values()], rows)
+    deviations = [each.since(tuning.warm_up).deviation for each in traced]
+    calm = [deviations[: len(histories)], *([each] for each in deviations[len(histories) :])]  # by row
     precision = np.stack([precision_of(deviations) for deviations in calm])
     q99 = [np.quantile(np.concatenate([scores(d, p) for d in ds]), 0.99) for ds, p in zip(calm, precision, strict=True)]
     return replace(draft, precision=precision, threshold=np.maximum(np.array(q99, np.float32), np.float32(1e-6)))
@@ -162,47 +160,3 @@ def scores(deviation: Floats, precision: Floats) -> Floats:
     """sqrt(u' P u) of rows that share a precision: (time,)."""
     squares = np.einsum("tf,fg,tg->t", deviation, precision, deviation)
     return np.asarray(np.sqrt(np.maximum(squares, 0)), np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What the scorer made of a history: deviation u and one-step error, (time, channels), scaled; error NaN where
-    nothing was expected or observed."""
-
-    deviation: Floats
-    error: Floats
-
-    def since(self, start: int) -> "Trace":
-        return Trace(self.deviation[start:], self.error[start:])
-
-
-def trace(
-    network: Network, profiles: Profiles, tuning: Tuning, histories: Sequence[Floats], rows: Sequence[int]
-) -> list[Trace]:
-    """Run the daemon's scorer over whole histories, all devices side by side.
-
-    histories: (time, channels) a device; rows: its row in the profiles.
-    """
-    scorer = Scorer(Stepper(network), profiles, tuning)
-    traces: list[Trace] = []
-    for first in range(0, len(histories), WAVE):
-        traces += _trace_wave(scorer, histories[first : first + WAVE], np.array(rows[first : first + WAVE], np.int32))
-    return traces
-
-
-def _trace_wave(scorer: Scorer, histories: Sequence[Floats], rows: NDArray[np.int32]) -> list[Trace]:
-    order = np.argsort([-len(values) for values in histories], kind="stable")  # so that a wave is always a prefix
-    lengths = np.array([len(histories[i]) for i in order])
-    shape = (len(order), int(lengths[0]), histories[0].shape[1])
-    values, deviation, expected = (np.full(shape, np.nan, np.float32) for _ in range(3))  # (devices, time, channels)
-    for place, i in enumerate(order):
-        values[place, : lengths[place]] = histories[i]
-    memory = Memory.blank(len(order), scorer.stepper.state_size, shape[2])
-    for t in range(shape[1]):
-        n = int((lengths > t).sum())
-        memory = memory.first(n)
-        scored = scorer.score(values[:n, t], rows[order[:n]], memory)
-        deviation[:n, t], expected[:n, t] = scored.deviation, scored.expected
-    error = (values - expected) / scorer.profiles.scale[rows[order]][:, None, :]
-    traces = {i: Trace(deviation[p, : lengths[p]], error[p, : lengths[p]]) for p, i in enumerate(order.tolist())}
-    return [traces[i] for i in range(len(histories))]
