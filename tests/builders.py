@@ -53,6 +53,7 @@ def packed(
         head,
         np.broadcast_to(np.eye(width, dtype=np.float32), (rows, width, width)).copy(),
         np.full(rows, threshold, np.float32),
+        np.full(rows, threshold / 4, np.float32),
     )
     manifest = Manifest(
         format_version=FORMAT_VERSION,

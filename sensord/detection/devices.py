@@ -27,6 +27,7 @@ SCORING = (
     "warm",
     "settled",
     "alarmed",
+    "slack",
 )  # scorer.Memory's columns
 NEVER = np.iinfo(np.int64).min  # last_at of a device that was never seen
 
@@ -53,6 +54,7 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
         Field("warm", "<i4"),
         Field("settled", "|b1"),
         Field("alarmed", "|b1"),
+        Field("slack", "<f4"),
         # presence
         Field("first_at", "<i8", initial=NEVER),
         Field("last_at", "<i8", initial=NEVER),
@@ -97,6 +99,7 @@ class Devices:
     warm: NDArray[np.int32]
     settled: NDArray[np.bool_]
     alarmed: NDArray[np.bool_]
+    slack: Floats
     first_at: Integers
     last_at: Integers
     seen: Integers
@@ -215,7 +218,7 @@ class Devices:
         for field in self.fields:
             length = count * _row_bytes(field)
             rows = np.frombuffer(body[at : at + length], np.dtype(field.dtype)).reshape(count, *field.shape)
-            if field.name in ("recurrent", "smoothed", "baseline", "expected") and not np.isfinite(rows).all():
+            if field.name in ("recurrent", "smoothed", "baseline", "expected", "slack") and not np.isfinite(rows).all():
                 raise StateUnreadable(f"state page {number}: {field.name} is not finite")
             self._column(field)[first : first + count] = rows
             at += length

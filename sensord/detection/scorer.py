@@ -25,7 +25,8 @@ class Memory:
 
     recurrent (n, state_size). expected (n, channels): the head's word on the next reading, scaled. smoothed f and
     baseline b of the residual (n, channels), scaled. peak (n,): decaying maximum of the score. warm (n,): readings
-    since a fresh state. settled (n,): was warm once, so its baseline is learnt. alarmed (n,).
+    since a fresh state. settled (n,): was warm once, so its baseline is learnt. alarmed (n,). slack (n,): logarithm of
+    the factor on the threshold.
     """
 
     recurrent: Floats
@@ -36,6 +37,7 @@ class Memory:
     warm: Counts
     settled: Flags
     alarmed: Flags
+    slack: Floats
 
     @classmethod
     def blank(cls, n: int, state_size: int, channels: int) -> Self:
@@ -49,6 +51,7 @@ class Memory:
             warm=np.zeros(n, np.int32),
             settled=np.zeros(n, np.bool_),
             alarmed=np.zeros(n, np.bool_),
+            slack=np.zeros(n, np.float32),
         )
 
     def first(self, n: int) -> Self:
@@ -62,6 +65,7 @@ class Memory:
             warm=self.warm[:n],
             settled=self.settled[:n],
             alarmed=self.alarmed[:n],
+            slack=self.slack[:n],
         )
 
 
@@ -115,13 +119,15 @@ class Judge:
 
         score = distance(deviation, profiles.precision[profile])
         memory.peak[:] = np.where(scoring, np.maximum(memory.peak * np.float32(tuning.decay), score), np.float32(0))
-        limit = np.maximum(profiles.threshold[profile], memory.peak * np.float32(tuning.peak_share))
+        eased = np.exp(memory.slack)  # (n,)
+        limit = np.maximum(profiles.threshold[profile] * eased, memory.peak * np.float32(tuning.peak_share))
         holding = np.where(memory.alarmed, limit * np.float32(tuning.clear_share), limit)
         memory.alarmed[:] = scoring & (score > holding)
 
         memory.baseline += np.where(
             memory.alarmed[:, None], np.float32(0), deviation / self._baseline_span(memory, profile)[:, None]
         )
+        self._adapt(memory, scoring & ~memory.alarmed, score > profiles.usual[profile] * eased)
         memory.warm += 1
         memory.settled |= memory.warm >= tuning.warm_up
         scored = Scored(
@@ -133,6 +139,17 @@ class Judge:
             np.zeros(len(values), np.bool_),
         )
         return scored, z
+
+    def _adapt(self, memory: Memory, calm: Flags, louder: Flags) -> None:
+        """Let the threshold follow the device: it rises until half of the calm readings score beyond the usual.
+
+        A stochastic approximation of the scores' median (Robbins and Monro 1951), on a log scale. An alarm budget allows
+        alarms too rare to be counted as they come, so what is held is how far the threshold lies beyond the median.
+        No anomalous reading teaches, and the limit keeps a fault that grows slowly from being learnt away.
+        """
+        step = np.where(louder, np.float32(0.5), np.float32(-0.5)) / np.float32(self.tuning.adaptation)
+        limit = np.log(np.float32(self.tuning.adaptation_limit))
+        memory.slack[:] = np.clip(memory.slack + np.where(calm, step, np.float32(0)), -limit, limit)
 
     def _baseline_span(self, memory: Memory, profile: NDArray[np.int32]) -> Floats:
         """Readings over which the baseline forgets: (n,).

@@ -55,6 +55,8 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_after: Count = 5  # anomalous readings in a row that open an episode
     close_after: Count = 20  # calm readings in a row that close it
     critical: Annotated[float, msgspec.Meta(ge=1)] = 2.0  # peaks beyond this many thresholds are critical
+    adaptation: Span = 2_000.0  # span over which a device's threshold follows its usual score
+    adaptation_limit: Annotated[float, msgspec.Meta(ge=1)] = 2.0  # it at most grows or shrinks by this factor
 
 
 class HistoryRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +90,8 @@ class Profiles:
     """Constants of every device with history, one row each; row 0 is the fleet's, for devices without.
 
     mean, scale: (rows, channels) in channel units. head: (rows, channels, hidden + channels + 1). precision: (rows,
-    channels, channels), inverse covariance of the smoothed residual. threshold: (rows,).
+    channels, channels), inverse covariance of the smoothed residual. threshold: (rows,). usual: (rows,) the score that
+    half of a healthy device's readings exceed.
     """
 
     device_ids: tuple[str, ...]
@@ -97,6 +100,7 @@ class Profiles:
     head: Floats
     precision: Floats
     threshold: Floats
+    usual: Floats
 
     def __len__(self) -> int:
         return len(self.threshold)
@@ -151,7 +155,7 @@ def pack(draft: Manifest, network: Network, profiles: Profiles) -> Packed:
         f"network.{name}": np.ascontiguousarray(tensor.detach().cpu().numpy())
         for name, tensor in network.state_dict().items()
     }
-    for name in ("mean", "scale", "head", "precision", "threshold"):
+    for name in ("mean", "scale", "head", "precision", "threshold", "usual"):
         tensors[f"profiles.{name}"] = np.ascontiguousarray(getattr(profiles, name))
     tensors["profiles.device_ids"] = np.frombuffer(msgspec.json.encode(profiles.device_ids), np.uint8)
     weights = render_tensors(tensors)
@@ -221,7 +225,7 @@ def _profiles(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Pr
     if doubled := _doubled(names):
         raise BundleInvalid(f"{manifest.bundle_id}: device {doubled!r} has two profiles")
     rows = len(names) + 1
-    mean, scale, head, precision, threshold = (
+    mean, scale, head, precision, threshold, usual = (
         _checked(tensors, f"profiles.{name}", shape)
         for name, shape in (
             ("mean", (rows, channels)),
@@ -229,11 +233,12 @@ def _profiles(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Pr
             ("head", (rows, channels, inputs)),
             ("precision", (rows, channels, channels)),
             ("threshold", (rows,)),
+            ("usual", (rows,)),
         )
     )
-    if (scale <= 0).any() or (threshold <= 0).any():
-        raise BundleInvalid(f"{manifest.bundle_id}: a scale or threshold is not positive")
-    return Profiles(names, mean, scale, head, precision, threshold)
+    if (scale <= 0).any() or (threshold <= 0).any() or (usual <= 0).any():
+        raise BundleInvalid(f"{manifest.bundle_id}: a scale, threshold or usual score is not positive")
+    return Profiles(names, mean, scale, head, precision, threshold, usual)
 
 
 def _doubled(names: Sequence[str]) -> str | None:
