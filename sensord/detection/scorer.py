@@ -143,8 +143,9 @@ class Judge:
     def _adapt(self, memory: Memory, calm: Flags, louder: Flags) -> None:
         """Let the threshold follow the device: it rises until half of the calm readings score beyond the usual.
 
-        A stochastic approximation of the scores' median (Robbins and Monro 1951), on a log scale. An alarm budget allows
-        alarms too rare to be counted as they come, so what is held is how far the threshold lies beyond the median.
+        A stochastic approximation of the scores' median (Robbins and Monro 1951), on a log scale. An alarm budget
+        allows alarms too rare to be counted as they come, so what is held is how far the threshold lies beyond the
+        median.
         No anomalous reading teaches, and the limit keeps a fault that grows slowly from being learnt away.
         """
         step = np.where(louder, np.float32(0.5), np.float32(-0.5)) / np.float32(self.tuning.adaptation)

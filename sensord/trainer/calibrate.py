@@ -157,7 +157,7 @@ def fit_heads(network: Network, histories: Mapping[str, Floats], expectation: Ex
 def _deviations(
     network: Network, draft: Profiles, histories: Mapping[str, Floats], tuning: Tuning
 ) -> list[list[Floats]]:
-    """Deviations u after the warm-up, by row of the profiles: of every device for the fleet's, of one for the others."""
+    """Deviations u after the warm-up, by row of the profiles: of every device for the fleet's, of one for the rest."""
     own = [histories[name] for name in draft.device_ids]
     rows = [0] * len(histories) + list(range(1, len(draft)))
     traced = trace(network, draft, tuning, [*histories.values(), *own], rows)

@@ -91,13 +91,14 @@ def calm_scores(scores: Floats, level: float, tuning: Tuning) -> Floats:
     places = np.arange(len(scores))
     first = np.full(int(stretch[-1]) + 1 if len(stretch) else 0, len(scores))
     np.minimum.at(first, stretch[scores > level], places[scores > level])
-    return scores[~loud | (places < first[stretch])]
+    return np.asarray(scores[~loud | (places < first[stretch])], np.float32)
 
 
 def _levels(reach: Floats) -> Floats:
     """Levels to try, falling: so many values lie beyond each that their number grows by half every `STEPS`."""
-    shares = np.exp(-np.arange(0, np.log(len(reach)), np.log(1.5) / STEPS))[::-1]
-    return np.unique(np.quantile(reach, 1 - shares).astype(np.float32))[::-1]
+    finite = reach[np.isfinite(reach)]
+    shares = np.exp(-np.arange(0, np.log(len(finite)), np.log(1.5) / STEPS))[::-1]
+    return np.asarray(np.unique(np.quantile(finite, 1 - shares))[::-1], np.float32)
 
 
 def _reach(scores: Floats, tuning: Tuning) -> Floats:
@@ -110,7 +111,7 @@ def _reach(scores: Floats, tuning: Tuning) -> Floats:
         return scores
     ended = np.r_[scores[1:], np.full(more, -np.inf, np.float32)]
     after = sliding_window_view(ended, more).min(axis=1)[: len(scores)]  # the lowest of the scores to come
-    return np.minimum(scores, after / np.float32(tuning.clear_share)).astype(np.float32)
+    return np.asarray(np.minimum(scores, after / np.float32(tuning.clear_share)), np.float32)
 
 
 def _peaks(scores: Floats, reach: Floats, level: float, tuning: Tuning) -> Floats:
