@@ -57,6 +57,7 @@ def packed(
         head,
         np.broadcast_to(np.eye(width, dtype=np.float32), (rows, width, width)).copy(),
         np.full(rows, threshold, np.float32),
+        np.full(rows, threshold / 4, np.float32),
         event_constants(rows, width) if events else {},
     )
     manifest = Manifest(

@@ -78,6 +78,7 @@ def bundle(load: Workload) -> Packed:
         np.zeros((rows, width, load.hidden + width + 1), np.float32),
         np.broadcast_to(np.eye(width, dtype=np.float32), (rows, width, width)),
         np.full(rows, THRESHOLD, np.float32),
+        np.full(rows, THRESHOLD / 4, np.float32),
     )
     manifest = Manifest(
         format_version=FORMAT_VERSION,

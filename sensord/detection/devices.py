@@ -46,6 +46,7 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
         Field("warm", "<i4", of_bundle=True),
         Field("settled", "|b1", of_bundle=True),
         Field("alarmed", "|b1", of_bundle=True),
+        Field("slack", "<f4", of_bundle=True),
         # event channels: see channels.bank
         *(Field(EVENT + name, "<f4", (width,), of_bundle=True) for name, width in state_widths(channels).items()),
         # presence: see silence
@@ -105,6 +106,7 @@ class Devices:
     warm: NDArray[np.int32]
     settled: NDArray[np.bool_]
     alarmed: NDArray[np.bool_]
+    slack: Floats
     first_at: Integers
     last_at: Integers
     steady: NDArray[np.int32]

@@ -206,6 +206,7 @@ class Fleet:
             warm=d.warm[slots],
             settled=d.settled[slots],
             alarmed=d.alarmed[slots],
+            slack=d.slack[slots],
         )
 
     def _scatter(self, slots: Integers, memory: Memory) -> None:
@@ -214,6 +215,7 @@ class Fleet:
         d.smoothed[slots], d.baseline[slots] = memory.smoothed, memory.baseline
         d.peak[slots], d.warm[slots] = memory.peak, memory.warm
         d.settled[slots], d.alarmed[slots] = memory.settled, memory.alarmed
+        d.slack[slots] = memory.slack
 
     def _remember(self, wave: Instant, values: Floats, scored: Scored) -> None:
         d, slots = self.devices, wave.slots

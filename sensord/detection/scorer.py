@@ -4,7 +4,7 @@ Used by `fleet` for live readings and by the trainer's calibration, so that both
 step of the network and a fixed amount of arithmetic; every row is computed independently of the others in its wave.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -25,7 +25,8 @@ class Memory:
 
     recurrent (n, state_size). expected (n, channels): the head's word on the next reading, scaled. smoothed f and
     baseline b of the residual (n, channels), scaled. peak (n,): decaying maximum of the score. warm (n,): readings
-    since a fresh state. settled (n,): was warm once, so its baseline is learnt. alarmed (n,).
+    since a fresh state. settled (n,): was warm once, so its baseline is learnt. alarmed (n,). slack (n,): logarithm of
+    the factor on the threshold.
     """
 
     recurrent: Floats
@@ -36,6 +37,7 @@ class Memory:
     warm: Counts
     settled: Flags
     alarmed: Flags
+    slack: Floats
 
     @classmethod
     def blank(cls, n: int, state_size: int, channels: int) -> Self:
@@ -49,6 +51,7 @@ class Memory:
             warm=np.zeros(n, np.int32),
             settled=np.zeros(n, np.bool_),
             alarmed=np.zeros(n, np.bool_),
+            slack=np.zeros(n, np.float32),
         )
 
     def first(self, n: int) -> Self:
@@ -62,6 +65,7 @@ class Memory:
             warm=self.warm[:n],
             settled=self.settled[:n],
             alarmed=self.alarmed[:n],
+            slack=self.slack[:n],
         )
 
 
@@ -82,18 +86,21 @@ class Scored:
     broken: Flags
 
 
-class Scorer:
-    """A network with the profiles and tuning that turn its expectation into a score."""
+class Judge:
+    """Profiles and tuning: what turns a reading and what was expected of it into a score.
 
-    def __init__(self, stepper: Stepper, profiles: Profiles, tuning: Tuning) -> None:
-        self.stepper = stepper
+    It steps no network, so calibration runs it over histories whose expectations are known already.
+    """
+
+    def __init__(self, profiles: Profiles, tuning: Tuning) -> None:
         self.profiles = profiles
         self.tuning = tuning
 
-    def score(self, values: Floats, profile: NDArray[np.int32], memory: Memory) -> Scored:
-        """Score one reading a row and move the memory on.
+    def judge(self, values: Floats, profile: NDArray[np.int32], memory: Memory) -> tuple[Scored, Floats]:
+        """Score one reading a row and move all of the memory on but the recurrent state and what is expected next.
 
-        values: (n, channels) in channel units, NaN where absent; n <= WAVE. profile: (n,) rows of the profiles.
+        values: (n, channels) in channel units, NaN where absent. profile: (n,) rows of the profiles. Returns the score,
+        and the readings as the network is to see them: (n, channels), scaled, as expected where absent.
         """
         tuning, profiles = self.tuning, self.profiles
         mean, scale = profiles.mean[profile], profiles.scale[profile]  # (n, channels)
@@ -112,22 +119,38 @@ class Scorer:
 
         score = distance(deviation, profiles.precision[profile])
         memory.peak[:] = np.where(scoring, np.maximum(memory.peak * np.float32(tuning.decay), score), np.float32(0))
-        limit = np.maximum(profiles.threshold[profile], memory.peak * np.float32(tuning.peak_share))
+        eased = np.exp(memory.slack)  # (n,)
+        limit = np.maximum(profiles.threshold[profile] * eased, memory.peak * np.float32(tuning.peak_share))
         holding = np.where(memory.alarmed, limit * np.float32(tuning.clear_share), limit)
         memory.alarmed[:] = scoring & (score > holding)
 
         memory.baseline += np.where(
             memory.alarmed[:, None], np.float32(0), deviation / self._baseline_span(memory, profile)[:, None]
         )
-        broken = self._expect_next(z, profile, memory)
-        return Scored(
+        self._adapt(memory, scoring & ~memory.alarmed, score > profiles.usual[profile] * eased)
+        memory.warm += 1
+        memory.settled |= memory.warm >= tuning.warm_up
+        scored = Scored(
             np.where(scoring, score, np.float32(np.nan)),
             np.where(scoring, limit, np.float32(np.nan)),
             memory.alarmed.copy(),
             deviation,
             expected,
-            broken,
+            np.zeros(len(values), np.bool_),
         )
+        return scored, z
+
+    def _adapt(self, memory: Memory, calm: Flags, louder: Flags) -> None:
+        """Let the threshold follow the device: it rises until half of the calm readings score beyond the usual.
+
+        A stochastic approximation of the scores' median (Robbins and Monro 1951), on a log scale. An alarm budget
+        allows alarms too rare to be counted as they come, so what is held is how far the threshold lies beyond the
+        median.
+        No anomalous reading teaches, and the limit keeps a fault that grows slowly from being learnt away.
+        """
+        step = np.where(louder, np.float32(0.5), np.float32(-0.5)) / np.float32(self.tuning.adaptation)
+        limit = np.log(np.float32(self.tuning.adaptation_limit))
+        memory.slack[:] = np.clip(memory.slack + np.where(calm, step, np.float32(0)), -limit, limit)
 
     def _baseline_span(self, memory: Memory, profile: NDArray[np.int32]) -> Floats:
         """Readings over which the baseline forgets: (n,).
@@ -138,6 +161,23 @@ class Scorer:
         running = memory.warm.astype(np.float32) + np.float32(1)
         return np.where(learning, running, np.float32(self.tuning.baseline))
 
+
+class Scorer:
+    """A judge with the network whose state says what to expect."""
+
+    def __init__(self, stepper: Stepper, profiles: Profiles, tuning: Tuning) -> None:
+        self.stepper = stepper
+        self.profiles = profiles
+        self._judge = Judge(profiles, tuning)
+
+    def score(self, values: Floats, profile: NDArray[np.int32], memory: Memory) -> Scored:
+        """Score one reading a row and move the memory on.
+
+        values: (n, channels) in channel units, NaN where absent; n <= WAVE. profile: (n,) rows of the profiles.
+        """
+        scored, z = self._judge.judge(values, profile, memory)
+        return replace(scored, broken=self._expect_next(z, profile, memory))
+
     def _expect_next(self, z: Floats, profile: NDArray[np.int32], memory: Memory) -> Flags:
         """Step the network and ask the head for the next reading; returns the rows that had to be reset: (n,)."""
         seen = np.clip(z, -np.float32(INPUT_LIMIT), np.float32(INPUT_LIMIT))
@@ -145,8 +185,6 @@ class Scorer:
         ones = np.ones((len(z), 1), np.float32)
         inputs = np.concatenate((self.stepper.hidden(memory.recurrent), seen, ones), axis=1)
         memory.expected[:] = (self.profiles.head[profile] * inputs[:, None, :]).sum(axis=2)  # (n, channels)
-        memory.warm += 1
-        memory.settled |= memory.warm >= self.tuning.warm_up
         finite = np.isfinite(memory.recurrent).all(axis=1) & np.isfinite(memory.expected).all(axis=1)
         broken = np.logical_not(finite, dtype=np.bool_)
         if broken.any():

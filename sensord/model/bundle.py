@@ -57,6 +57,8 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     close_after: Count = 20  # calm readings in a row that close it
     critical: Annotated[float, msgspec.Meta(ge=1)] = 2.0  # peaks beyond this many thresholds are critical
     dead_time: Annotated[int, msgspec.Meta(ge=0)] = 60  # after an episode; only what is worse opens another
+    adaptation: Span = 2_000.0  # span over which a device's threshold follows its usual score
+    adaptation_limit: Annotated[float, msgspec.Meta(ge=1)] = 2.0  # it at most grows or shrinks by this factor
 
 
 class HistoryRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,8 +92,9 @@ class Profiles:
     """Constants of every device with history, one row each; row 0 is the fleet's, for devices without.
 
     mean, scale: (rows, channels) in channel units. head: (rows, channels, hidden + channels + 1). precision: (rows,
-    channels, channels), inverse covariance of the smoothed residual. threshold: (rows,). events: constants of the event
-    channels by name, (rows, ...), see `detection.channels`; a channel without any is off.
+    channels, channels), inverse covariance of the smoothed residual. threshold: (rows,). usual: (rows,) the score that
+    half of a healthy device's readings exceed. events: constants of the event channels by name, (rows, ...), see
+    `detection.channels`; a channel without any is off.
     """
 
     device_ids: tuple[str, ...]
@@ -100,6 +103,7 @@ class Profiles:
     head: Floats
     precision: Floats
     threshold: Floats
+    usual: Floats
     events: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -155,7 +159,7 @@ def pack(draft: Manifest, network: Network, profiles: Profiles) -> Packed:
         f"network.{name}": np.ascontiguousarray(tensor.detach().cpu().numpy())
         for name, tensor in network.state_dict().items()
     }
-    for name in ("mean", "scale", "head", "precision", "threshold"):
+    for name in ("mean", "scale", "head", "precision", "threshold", "usual"):
         tensors[f"profiles.{name}"] = np.ascontiguousarray(getattr(profiles, name))
     tensors |= {EVENTS + name: np.ascontiguousarray(constants) for name, constants in profiles.events.items()}
     tensors["profiles.device_ids"] = np.frombuffer(msgspec.json.encode(profiles.device_ids), np.uint8)
@@ -226,7 +230,7 @@ def _profiles(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Pr
     if doubled := _doubled(names):
         raise BundleInvalid(f"{manifest.bundle_id}: device {doubled!r} has two profiles")
     rows = len(names) + 1
-    mean, scale, head, precision, threshold = (
+    mean, scale, head, precision, threshold, usual = (
         _checked(tensors, f"profiles.{name}", shape)
         for name, shape in (
             ("mean", (rows, channels)),
@@ -234,11 +238,12 @@ def _profiles(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Pr
             ("head", (rows, channels, inputs)),
             ("precision", (rows, channels, channels)),
             ("threshold", (rows,)),
+            ("usual", (rows,)),
         )
     )
-    if (scale <= 0).any() or (threshold <= 0).any():
-        raise BundleInvalid(f"{manifest.bundle_id}: a scale or threshold is not positive")
-    return Profiles(names, mean, scale, head, precision, threshold, _events(tensors, rows))
+    if (scale <= 0).any() or (threshold <= 0).any() or (usual <= 0).any():
+        raise BundleInvalid(f"{manifest.bundle_id}: a scale, threshold or usual score is not positive")
+    return Profiles(names, mean, scale, head, precision, threshold, usual, _events(tensors, rows))
 
 
 def _events(tensors: dict[str, NDArray[np.generic]], rows: int) -> dict[str, Floats]:

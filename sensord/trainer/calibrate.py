@@ -1,29 +1,31 @@
 """Calibrate: scaler, head, covariance and threshold of every device, without labels. Used by `job` and `evaluate`.
 
-Thresholds are set across devices: everything is fitted once more on the first part of each device's history, and how
-far the scores of the last part overshoot, pooled over the devices, gives one factor for all.
+Thresholds are set across devices, on scores that are as honest as live ones: each block of a history is scored as if it
+had been left out, and for the fleet's own row each device. A score's multiples of the device's median, pooled over the
+devices, give one factor for all.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sensord.detection.baselines import Expectation
-from sensord.detection.scorer import Memory, Scorer
 from sensord.model.bundle import Profiles, Tuning
-from sensord.model.network import WAVE, Network, Stepper
+from sensord.model.network import Network
 from sensord.readings import Floats
 from sensord.trainer.fit import Normal, head_equations
-from sensord.trainer.threshold import ThresholdRule
+from sensord.trainer.threshold import HeldOut, ThresholdRule, calm_scores
+from sensord.trainer.trace import trace
 
-HELD_OUT = 0.25  # the last part of every history, for the threshold
+HELD_OUT = 0.25  # the last part of every history, for the expectation
 RIDGE = 100.0
 SHRINKAGE = 0.1  # of the covariance's diagonal, added to it
 DRIFT_BLOCKS = 4  # parts of a history whose means show how far it drifts
 OWN_PROFILE = 200  # readings of history from which a device gets constants of its own
-SCALE_FLOOR = 0.1  # a device's scale is at least this share of the fleet's
+SCALE_FLOOR = 0.1  # a device's scale and usual score are at least this share of the fleet's
+BLOCKS = (4, 16)  # fewest and most that a history is cut into, to leave each out once
+DEVICE_GROUPS = 8  # of devices, to leave each out once
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,9 @@ def device_scaler(values: Floats, fleet: Scaler) -> Scaler:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Profiles, and how they did on the last part of every history when fitted without it.
+    """Profiles, and how they do on parts of history that they were fitted without.
 
-    factor: by which thresholds exceed q99 of each device's own scores. held_out_beyond: share of readings beyond.
+    factor: by which thresholds exceed the device's usual score. held_out_beyond: share of readings beyond.
     held_out_error: root mean square of the one-step error, scaled.
     """
 
@@ -89,31 +91,49 @@ def calibrate(
     histories: device id -> (time, channels) in channel units, NaN where absent, healthy, in time order.
     """
     earlier = {name: values[: _kept(values)] for name, values in histories.items()}
-    trial = fit_profiles(network, earlier, tuning, expectation)
-    own = {name: row for row, name in enumerate(trial.device_ids, start=1)}
-    rows = [own.get(name, 0) for name in histories]
-    traces = trace(network, trial, tuning, list(histories.values()), rows)
-    late = [each.since(_kept(values)) for values, each in zip(histories.values(), traces, strict=True)]
-    overshoot = [
-        scores(each.deviation, trial.precision[row]) / trial.threshold[row]
-        for row, each in zip(rows, late, strict=True)
-    ]
-    factor = rule.factor(overshoot)
-    fitted = fit_profiles(network, histories, tuning, expectation)
-    profiles = replace(fitted, threshold=fitted.threshold * np.float32(factor))
-    beyond = float((np.concatenate(overshoot) > factor).mean())
-    error = np.concatenate([each.error for each in late])
-    return Calibration(profiles, factor, beyond, float(np.sqrt(np.nanmean(error**2))))
+    trial, left_out = fit_profiles(network, earlier, tuning, expectation)
+    live_like = replace(trial, threshold=trial.usual * left_out.factors(rule, left_out.own, tuning))
+    late, error = _late(network, live_like, histories, tuning)
+    fitted, left_out = fit_profiles(network, histories, tuning, expectation)
+    factors = left_out.factors(rule, late, tuning)
+    factor = float(factors[-1])
+    calm = np.median(np.concatenate([calm_scores(each, factor, tuning) for each in left_out.own]))
+    profiles = replace(fitted, threshold=fitted.usual * factors, usual=fitted.usual * np.float32(calm))
+    return Calibration(profiles, factor, float((np.concatenate(left_out.own) > factor).mean()), error)
 
 
-def _kept(values: Floats) -> int:
-    return round((1 - HELD_OUT) * len(values))
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """Scores of what a profile was fitted without, in its usual score, (time,) a device: for each row of the profiles
+    that is a device's own, and of devices that only the fleet's row stands for."""
+
+    own: Sequence[Floats]
+    unseen: Sequence[Floats]
+    rows: int
+
+    def factors(self, rule: ThresholdRule, late: Sequence[Floats], tuning: Tuning) -> Floats:
+        """Thresholds as multiples of the usual score: (rows,)."""
+        factors = np.full(self.rows, rule.factor(HeldOut(self.own, late), tuning), np.float32)
+        factors[0] = rule.factor(HeldOut(self.unseen, late), tuning)
+        return factors
 
 
 def fit_profiles(
     network: Network, histories: Mapping[str, Floats], tuning: Tuning, expectation: Expectation
-) -> Profiles:
-    """Profiles whose thresholds are q99 of the scores on the very history they were fitted on."""
+) -> tuple[Profiles, _LeftOut]:
+    """Profiles that lack nothing but thresholds."""
+    draft = fit_heads(network, histories, expectation)
+    fleet, *own = _deviations(network, draft, histories, tuning)
+    held_out = [unseen_device_scores(fleet), *(unseen_block_scores(each[0], tuning) for each in own)]
+    usual = usual_scores(held_out)
+    precision = np.stack([precision_of(each) for each in (fleet, *own)])
+    unseen = [each / usual[0] for each in held_out[0]]
+    known = [np.concatenate(each) / level for each, level in zip(held_out[1:], usual[1:], strict=True)]
+    return replace(draft, precision=precision, usual=usual), _LeftOut(known or unseen, unseen, len(usual))
+
+
+def fit_heads(network: Network, histories: Mapping[str, Floats], expectation: Expectation) -> Profiles:
+    """Profiles that know what to expect, but not yet how far a reading may lie from it."""
     fleet = fleet_scaler(list(histories.values()))
     own = {name: values for name, values in histories.items() if len(values) >= OWN_PROFILE}
     scalers = [fleet, *(device_scaler(values, fleet) for values in own.values())]
@@ -123,23 +143,73 @@ def fit_profiles(
     ]
     channels = len(fleet.mean)
     inputs = expectation.inputs(network.shape.hidden, channels)
-    draft = Profiles(
+    return Profiles(
         tuple(own),
         np.stack([scaler.mean for scaler in scalers]),
         np.stack([scaler.scale for scaler in scalers]),
         np.stack([each.solve(RIDGE, inputs) for each in (shared, *equations)]),
         np.broadcast_to(np.eye(channels, dtype=np.float32), (len(scalers), channels, channels)),
         np.full(len(scalers), np.inf, np.float32),
+        np.ones(len(scalers), np.float32),
     )
-    by_fleet = trace(network, draft, tuning, list(histories.values()), [0] * len(histories))
-    by_device = trace(network, draft, tuning, list(own.values()), list(range(1, len(own) + 1)))
-    calm = [  # what each row is calibrated on; a history no longer than the warm-up says nothing
-        [deviation for each in traces if len(deviation := each.since(tuning.warm_up).deviation)]
-        for traces in (by_fleet, *([t] for t in by_device))
+
+
+def _deviations(
+    network: Network, draft: Profiles, histories: Mapping[str, Floats], tuning: Tuning
+) -> list[list[Floats]]:
+    """Deviations u after the warm-up, by row of the profiles: of every device for the fleet's, of one for the rest."""
+    own = [histories[name] for name in draft.device_ids]
+    rows = [0] * len(histories) + list(range(1, len(draft)))
+    traced = trace(network, draft, tuning, [*histories.values(), *own], rows)
+    deviations = [each.since(tuning.warm_up).deviation for each in traced]
+    fleet = [each for each in deviations[: len(histories)] if len(each)]  # one no longer than the warm-up says nothing
+    return [fleet, *([each] for each in deviations[len(histories) :])]
+
+
+def _late(
+    network: Network, trial: Profiles, histories: Mapping[str, Floats], tuning: Tuning
+) -> tuple[list[Floats], float]:
+    """Of the last part of every history, which the trial was fitted without: scores in the device's usual score, and
+    the root mean square of the one-step error."""
+    own = {name: row for row, name in enumerate(trial.device_ids, start=1)}
+    rows = [own.get(name, 0) for name in histories]
+    traces = trace(network, trial, tuning, list(histories.values()), rows)
+    late = [each.since(_kept(values)) for values, each in zip(histories.values(), traces, strict=True)]
+    error = np.concatenate([each.error for each in late])
+    multiples = [each.score / trial.usual[row] for row, each in zip(rows, late, strict=True)]
+    return multiples, float(np.sqrt(np.nanmean(error**2)))
+
+
+def _kept(values: Floats) -> int:
+    return round((1 - HELD_OUT) * len(values))
+
+
+def unseen_block_scores(deviation: Floats, tuning: Tuning) -> list[Floats]:
+    """Scores of a device's history (time, channels), block by block, each under a precision fitted on the others.
+
+    A block is as long as the baseline's memory, so that what was left out doesn't live on next to it.
+    """
+    count = int(np.clip(len(deviation) / tuning.baseline, *BLOCKS))
+    blocks = np.array_split(deviation, count)
+    others = [np.concatenate(blocks[:i] + blocks[i + 1 :]) for i in range(count)]
+    return [scores(block, precision_of([rest])) for block, rest in zip(blocks, others, strict=True)]
+
+
+def unseen_device_scores(deviations: Sequence[Floats]) -> list[Floats]:
+    """Scores of each device (time, channels) under a precision fitted on others, as one scores that was never seen."""
+    if len(deviations) == 1:
+        return [scores(deviations[0], precision_of(deviations))]
+    groups = min(len(deviations), DEVICE_GROUPS)
+    precisions = [
+        precision_of([each for i, each in enumerate(deviations) if i % groups != group]) for group in range(groups)
     ]
-    precision = np.stack([precision_of(deviations) for deviations in calm])
-    q99 = [np.quantile(np.concatenate([scores(d, p) for d in ds]), 0.99) for ds, p in zip(calm, precision, strict=True)]
-    return replace(draft, precision=precision, threshold=np.maximum(np.array(q99, np.float32), np.float32(1e-6)))
+    return [scores(each, precisions[i % groups]) for i, each in enumerate(deviations)]
+
+
+def usual_scores(held_out: Sequence[Sequence[Floats]]) -> Floats:
+    """The median score of each row: (rows,). A device that hardly moved keeps a share of the fleet's."""
+    medians = np.array([np.median(np.concatenate(each)) for each in held_out], np.float32)
+    return np.maximum(medians, np.float32(max(SCALE_FLOOR * float(medians[0]), 1e-6)))
 
 
 def precision_of(deviations: Sequence[Floats]) -> Floats:
@@ -163,47 +233,3 @@ def scores(deviation: Floats, precision: Floats) -> Floats:
     """sqrt(u' P u) of rows that share a precision: (time,)."""
     squares = np.einsum("tf,fg,tg->t", deviation, precision, deviation)
     return np.asarray(np.sqrt(np.maximum(squares, 0)), np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What the scorer made of a history: deviation u and one-step error, (time, channels), scaled; error NaN where
-    nothing was expected or observed."""
-
-    deviation: Floats
-    error: Floats
-
-    def since(self, start: int) -> "Trace":
-        return Trace(self.deviation[start:], self.error[start:])
-
-
-def trace(
-    network: Network, profiles: Profiles, tuning: Tuning, histories: Sequence[Floats], rows: Sequence[int]
-) -> list[Trace]:
-    """Run the daemon's scorer over whole histories, all devices side by side.
-
-    histories: (time, channels) a device; rows: its row in the profiles.
-    """
-    scorer = Scorer(Stepper(network), profiles, tuning)
-    traces: list[Trace] = []
-    for first in range(0, len(histories), WAVE):
-        traces += _trace_wave(scorer, histories[first : first + WAVE], np.array(rows[first : first + WAVE], np.int32))
-    return traces
-
-
-def _trace_wave(scorer: Scorer, histories: Sequence[Floats], rows: NDArray[np.int32]) -> list[Trace]:
-    order = np.argsort([-len(values) for values in histories], kind="stable")  # so that a wave is always a prefix
-    lengths = np.array([len(histories[i]) for i in order])
-    shape = (len(order), int(lengths[0]), histories[0].shape[1])
-    values, deviation, expected = (np.full(shape, np.nan, np.float32) for _ in range(3))  # (devices, time, channels)
-    for place, i in enumerate(order):
-        values[place, : lengths[place]] = histories[i]
-    memory = Memory.blank(len(order), scorer.stepper.state_size, shape[2])
-    for t in range(shape[1]):
-        n = int((lengths > t).sum())
-        memory = memory.first(n)
-        scored = scorer.score(values[:n, t], rows[order[:n]], memory)
-        deviation[:n, t], expected[:n, t] = scored.deviation, scored.expected
-    error = (values - expected) / scorer.profiles.scale[rows[order]][:, None, :]
-    traces = {i: Trace(deviation[p, : lengths[p]], error[p, : lengths[p]]) for p, i in enumerate(order.tolist())}
-    return [traces[i] for i in range(len(histories))]

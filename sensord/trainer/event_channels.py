@@ -6,6 +6,7 @@ there, pooled over devices, set one limit for all.
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 
 from sensord.detection.channels import EVENT_CHANNELS
@@ -15,9 +16,10 @@ from sensord.detection.scorer import RESIDUAL_LIMIT
 from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats, Integers
-from sensord.trainer.calibrate import HELD_OUT, trace
+from sensord.trainer.calibrate import HELD_OUT
 from sensord.trainer.offline import Recorded
-from sensord.trainer.threshold import ThresholdRule
+from sensord.trainer.threshold import HeldOut, ThresholdRule
+from sensord.trainer.trace import trace
 
 BUDGET_SHARE = 0.05  # of the alarm budget, for each event channel; the rest is the score's
 
@@ -31,7 +33,7 @@ def learn_events(
     pasts = _pasts(network, profiles, tuning, devices, rows)
     fleet = _pasts(network, profiles, tuning, devices, np.zeros_like(rows)) if rows.any() else pasts
     of_row = [fleet, *([past] for past, row in sorted(zip(pasts, rows, strict=True), key=_row) if row)]
-    return {each.name: _constants(each, of_row, pasts, rows, rule) for each in EVENT_CHANNELS}
+    return {each.name: _constants(each, of_row, pasts, rows, rule, tuning) for each in EVENT_CHANNELS}
 
 
 def _row(pair: tuple[Past, int]) -> int:
@@ -44,11 +46,13 @@ def _constants(
     pasts: Sequence[Past],
     rows: Integers,
     rule: ThresholdRule,
+    tuning: Tuning,
 ) -> Floats:
     trial = np.stack([channel.learn([_first_part(past) for past in each]) for each in of_row])
     scores = highest_scores(channel, trial, pasts, rows)
     held_out = [each[_cut(len(each)) :] for each in scores]
-    limit = max(channel.least_limit, rule.part(BUDGET_SHARE).factor(held_out))
+    alone = msgspec.structs.replace(tuning, open_after=channel.patience, clear_share=1.0)
+    limit = max(channel.least_limit, rule.part(BUDGET_SHARE).factor(HeldOut(held_out, held_out), alone))
     learnt = np.stack([channel.learn(each) for each in of_row])
     return np.concatenate((np.full((len(learnt), 1), limit, np.float32), learnt), axis=1)
 

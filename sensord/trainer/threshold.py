@@ -5,19 +5,35 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
+from sensord.model.bundle import Tuning
 from sensord.readings import Floats
+from sensord.trainer.tail import Tail
 
 DAY_S = 86_400.0
-BLOCK = 64  # readings; scores are smoothed, so neighbours are one event
-TAIL = 0.2  # the largest share of block maxima, which the tail is fitted to
+ENOUGH = 50  # openings that a tail is fitted to; what happens oftener is counted
+STEPS = 8  # levels tried while the readings beyond grow by half
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Scores of healthy readings that what scores them was fitted without, as multiples of the device's usual score;
+    (time,) a device.
+
+    left_out: every part of history in turn, scored by a fit on what lies before and after it. late: the last part,
+    scored by a fit on what lies before.
+    """
+
+    left_out: Sequence[Floats]
+    late: Sequence[Floats]
 
 
 class ThresholdRule(Protocol):
     """Chooses the factor for thresholds."""
 
-    def factor(self, overshoot: Sequence[Floats]) -> float:
-        """overshoot: score / q99 of held-out readings, one array a device. Returns the factor to put on q99."""
+    def factor(self, held_out: HeldOut, tuning: Tuning) -> float:
+        """Returns the threshold, as a multiple of the device's usual score."""
         ...
 
     def part(self, share: float) -> "ThresholdRule":
@@ -31,8 +47,8 @@ class RowShare:
 
     share: float = 0.025
 
-    def factor(self, overshoot: Sequence[Floats]) -> float:
-        return float(np.quantile(np.concatenate(overshoot), 1 - self.share))
+    def factor(self, held_out: HeldOut, tuning: Tuning) -> float:
+        return float(np.quantile(np.concatenate(held_out.late), 1 - self.share))
 
     def part(self, share: float) -> "RowShare":
         return RowShare(self.share * share)
@@ -40,28 +56,82 @@ class RowShare:
 
 @dataclass(frozen=True, slots=True)
 class AlarmBudget:
-    """So many false alarms per device and day, at one reading every period_s seconds.
-
-    Held-out history is far too short to see an alarm that rare, so the tail of block maxima is continued as an
-    exponential (the peaks-over-threshold method with shape 0; Coles 2001, section 4).
-    """
+    """So many false alarms per device and day, at one reading every period_s seconds."""
 
     per_device_day: float
     period_s: float
 
-    def factor(self, overshoot: Sequence[Floats]) -> float:
-        maxima = np.concatenate([_block_maxima(scores) for scores in overshoot])
-        start = np.quantile(maxima, 1 - TAIL)
-        excess = maxima[maxima >= start] - start
-        alarms_a_block = self.per_device_day * BLOCK * self.period_s / DAY_S
-        reach = np.log(max(TAIL / alarms_a_block, 1.0))  # how many mean excesses further out
-        return max(1.0, float(start + excess.mean() * reach))
+    def factor(self, held_out: HeldOut, tuning: Tuning) -> float:
+        return level_for(self.per_device_day * self.period_s / DAY_S, held_out.left_out, tuning)
 
     def part(self, share: float) -> "AlarmBudget":
         return AlarmBudget(self.per_device_day * share, self.period_s)
 
 
-def _block_maxima(scores: Floats) -> Floats:
-    """The largest of every `BLOCK` scores; a short last block joins the one before."""
-    blocks = np.array_split(scores, max(1, len(scores) // BLOCK))
-    return np.array([block.max() for block in blocks if len(block)], np.float32)
+def level_for(openings: float, scores: Sequence[Floats], tuning: Tuning) -> float:
+    """The level at which scores like these open so many alerts a reading.
+
+    Levels are tried from the highest score down. What history shows is counted; what is rarer than `ENOUGH` openings
+    in it comes from the tail of their peaks. Where no level opens so many alerts, the one that opens most.
+    scores: (time,) a device, finite.
+    """
+    wanted = openings * sum(len(each) for each in scores)
+    reaching = [_reach(each, tuning) for each in scores]
+    levels = _levels(np.concatenate(reaching))
+    counts: list[int] = []
+    for level in levels:
+        peaks = [_peaks(each, reach, level, tuning) for each, reach in zip(scores, reaching, strict=True)]
+        counts.append(sum(map(len, peaks)))
+        if counts[-1] >= max(wanted, ENOUGH):
+            break
+    most = int(np.argmax(counts))
+    if wanted >= counts[most]:
+        return float(levels[most])
+    if wanted >= ENOUGH:
+        return float(np.interp(wanted, counts[most - 1 : most + 1], levels[most - 1 : most + 1]))
+    start = float(levels[most])
+    above = np.concatenate([_peaks(each, reach, start, tuning) for each, reach in zip(scores, reaching, strict=True)])
+    return Tail.fit(above.astype(np.float64) - start, start).level(wanted / counts[most])
+
+
+def calm_scores(scores: Floats, level: float, tuning: Tuning) -> Floats:
+    """The scores (time,) that raise no alarm at this level: neither beyond it, nor after one and beyond clear_share."""
+    loud = scores > level * tuning.clear_share
+    stretch = np.cumsum(np.diff(loud, prepend=False))  # of loud or of calm readings, numbered
+    places = np.arange(len(scores))
+    first = np.full(int(stretch[-1]) + 1 if len(stretch) else 0, len(scores))
+    np.minimum.at(first, stretch[scores > level], places[scores > level])
+    return np.asarray(scores[~loud | (places < first[stretch])], np.float32)
+
+
+def _levels(reach: Floats) -> Floats:
+    """Levels to try, falling: so many values lie beyond each that their number grows by half every `STEPS`."""
+    finite = reach[np.isfinite(reach)]
+    shares = np.exp(-np.arange(0, np.log(len(finite)), np.log(1.5) / STEPS))[::-1]
+    return np.asarray(np.unique(np.quantile(finite, 1 - shares))[::-1], np.float32)
+
+
+def _reach(scores: Floats, tuning: Tuning) -> Floats:
+    """The highest level at which an alert's first anomalous reading may be this one: (time,).
+
+    An alert opens when one score lies beyond the level, and those after it, open_after in all, beyond its clear_share.
+    """
+    more = tuning.open_after - 1
+    if not more:
+        return scores
+    ended = np.r_[scores[1:], np.full(more, -np.inf, np.float32)]
+    after = sliding_window_view(ended, more).min(axis=1)[: len(scores)]  # the lowest of the scores to come
+    return np.asarray(np.minimum(scores, after / np.float32(tuning.clear_share)), np.float32)
+
+
+def _peaks(scores: Floats, reach: Floats, level: float, tuning: Tuning) -> Floats:
+    """How far each alert that opens at this level would still reach: (alerts,), all beyond it.
+
+    One alert ends, and the next may begin, after close_after readings below the level's clear_share.
+    """
+    loud = np.flatnonzero(scores > level * tuning.clear_share)
+    if not len(loud):
+        return np.empty(0, np.float32)
+    begins = np.flatnonzero(np.diff(loud, prepend=-np.inf) > tuning.close_after)
+    peaks = np.maximum.reduceat(reach[loud], begins)
+    return np.asarray(peaks[peaks > level], np.float32)
