@@ -24,6 +24,7 @@ SCORING = (
     "smoothed",
     "baseline",
     "peak",
+    "course",
     "warm",
     "settled",
     "alarmed",
@@ -50,6 +51,7 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
         Field("smoothed", "<f4", (channels,)),
         Field("baseline", "<f4", (channels,)),
         Field("peak", "<f4"),
+        Field("course", "<f4", (channels,)),
         Field("warm", "<i4"),
         Field("settled", "|b1"),
         Field("alarmed", "|b1"),
@@ -94,6 +96,7 @@ class Devices:
     smoothed: Floats
     baseline: Floats
     peak: Floats
+    course: Floats
     warm: NDArray[np.int32]
     settled: NDArray[np.bool_]
     alarmed: NDArray[np.bool_]
@@ -215,7 +218,10 @@ class Devices:
         for field in self.fields:
             length = count * _row_bytes(field)
             rows = np.frombuffer(body[at : at + length], np.dtype(field.dtype)).reshape(count, *field.shape)
-            if field.name in ("recurrent", "smoothed", "baseline", "expected") and not np.isfinite(rows).all():
+            if (
+                field.name in ("recurrent", "smoothed", "baseline", "course", "expected")
+                and not np.isfinite(rows).all()
+            ):
                 raise StateUnreadable(f"state page {number}: {field.name} is not finite")
             self._column(field)[first : first + count] = rows
             at += length

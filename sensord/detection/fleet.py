@@ -39,13 +39,15 @@ class Outcome(IntEnum):
 class Observation:
     """What a batch of readings gave, row by row; NaN where a reading was not scored.
 
-    outcome (n,): `Outcome`s. score, limit (n,). alarmed (n,). expected (n, channels), channel units.
+    outcome (n,): `Outcome`s. score, limit (n,). alarmed (n,). in_episode (n,): part of a run of anomalous readings, calm
+    ones that it bridges among them. expected (n, channels), channel units.
     """
 
     outcome: NDArray[np.uint8]
     score: Floats
     limit: Floats
     alarmed: Flags
+    in_episode: Flags
     expected: Floats
 
     @classmethod
@@ -53,7 +55,8 @@ class Observation:
         unknown = np.full(rows, np.nan, np.float32)
         expected = np.full((rows, channels), np.nan, np.float32)
         late = np.full(rows, Outcome.LATE, np.uint8)
-        return cls(late, unknown, unknown.copy(), np.zeros(rows, np.bool_), expected)
+        calm = np.zeros(rows, np.bool_)
+        return cls(late, unknown, unknown.copy(), calm, calm.copy(), expected)
 
     @classmethod
     def join(cls, parts: "Sequence[Observation]") -> "Observation":
@@ -63,6 +66,7 @@ class Observation:
             np.concatenate([part.score for part in parts]),
             np.concatenate([part.limit for part in parts]),
             np.concatenate([part.alarmed for part in parts]),
+            np.concatenate([part.in_episode for part in parts]),
             np.concatenate([part.expected for part in parts]),
         )
 
@@ -70,7 +74,12 @@ class Observation:
         """A run of rows, as views."""
         rows = slice(first, last)
         return Observation(
-            self.outcome[rows], self.score[rows], self.limit[rows], self.alarmed[rows], self.expected[rows]
+            self.outcome[rows],
+            self.score[rows],
+            self.limit[rows],
+            self.alarmed[rows],
+            self.in_episode[rows],
+            self.expected[rows],
         )
 
     def count(self, outcome: Outcome) -> int:
@@ -141,6 +150,7 @@ class Fleet:
         seen.outcome[rows] = np.where(scored.broken, Outcome.RESET, outcome)
         seen.score[rows], seen.limit[rows] = scored.score, scored.limit
         seen.alarmed[rows], seen.expected[rows] = scored.alarmed, scored.expected
+        seen.in_episode[rows] = self.devices.phase[wave.slots] != episodes.CALM
 
     def _score(self, slots: Integers, values: Floats) -> Scored:
         memory = self._gather(slots)
@@ -168,6 +178,7 @@ class Fleet:
             smoothed=d.smoothed[slots],
             baseline=d.baseline[slots],
             peak=d.peak[slots],
+            course=d.course[slots],
             warm=d.warm[slots],
             settled=d.settled[slots],
             alarmed=d.alarmed[slots],
@@ -177,8 +188,9 @@ class Fleet:
         d = self.devices
         d.recurrent[slots], d.expected[slots] = memory.recurrent, memory.expected
         d.smoothed[slots], d.baseline[slots] = memory.smoothed, memory.baseline
-        d.peak[slots], d.warm[slots] = memory.peak, memory.warm
-        d.settled[slots], d.alarmed[slots] = memory.settled, memory.alarmed
+        d.peak[slots], d.course[slots] = memory.peak, memory.course
+        d.warm[slots], d.settled[slots] = memory.warm, memory.settled
+        d.alarmed[slots] = memory.alarmed
 
     def _remember(self, wave: Instant, values: Floats, scored: Scored) -> None:
         d, slots = self.devices, wave.slots
@@ -297,12 +309,13 @@ class Fleet:
         new.devices.take_over(self.devices)
         new._changes = self._changes
         slots = np.arange(len(self.devices))
-        old_scale, new_scale = self._scale(slots), new._scale(slots)
-        new.devices.baseline[slots] = self.devices.baseline[slots] * (old_scale / new_scale)
+        rescale = self._scale(slots) / new._scale(slots)
+        new.devices.baseline[slots] = self.devices.baseline[slots] * rescale
         new.devices.settled[slots] = self.devices.settled[slots]
         for wave in np.split(slots, range(WAVE, len(slots), WAVE)):
             new._warm(wave)
         new.devices.alarmed[slots] = self.devices.alarmed[slots]  # the next reading is the first that it judges
+        new.devices.course[slots] = self.devices.course[slots] * rescale
         return new
 
     def _scale(self, slots: Integers) -> Floats:

@@ -67,7 +67,10 @@ def evaluate_skab(
     options: TrainOptions,
     report: Callable[[str, int, int], None] = lambda stage, done, of: None,
 ) -> Evaluation:
-    """SKAB's protocol: each file is a device, its first `SKAB_HISTORY` rows its history, all later rows are judged."""
+    """SKAB's protocol: each file is a device, its first `SKAB_HISTORY` rows its history, all later rows are judged.
+
+    A row counts as alarmed while it is part of an episode: what the pages of an alert cover, up to this very row.
+    """
     history = History(channels, tuple(_head(each.recorded) for each in recordings))
     network = fit_network(history, options.fit, lambda done, of: report("fit", done, of))
     faulty = np.concatenate([each.faulty[SKAB_HISTORY:] for each in recordings])
@@ -76,7 +79,7 @@ def evaluate_skab(
         calibration = calibrate(network, history.values, options.tuning, SKAB_RULE, expectation)
         trained = assemble(network, history, options, calibration, {})
         replayed = replay(trained.bundle, [each.recorded for each in recordings], options.max_gap_s)
-        alarmed = np.concatenate([seen.alarmed[SKAB_HISTORY:] for seen in replayed.observations])
+        alarmed = np.concatenate([seen.in_episode[SKAB_HISTORY:] for seen in replayed.observations])
         rates[expectation] = Rates.of(alarmed, faulty)
         report("judge", number + 1, len(Expectation))
     return Evaluation(rates.pop(Expectation.MODEL), rates, len(recordings))
