@@ -39,8 +39,8 @@ class Outcome(IntEnum):
 class Observation:
     """What a batch of readings gave, row by row; NaN where a reading was not scored.
 
-    outcome (n,): `Outcome`s. score, limit (n,). alarmed (n,). in_episode (n,): part of a run of anomalous readings, calm
-    ones that it bridges among them. expected (n, channels), channel units.
+    outcome (n,): `Outcome`s. score, limit (n,). alarmed (n,). in_episode (n,): part of a run of anomalous readings, the
+    calm ones that it bridges too. expected (n, channels), channel units.
     """
 
     outcome: NDArray[np.uint8]

@@ -151,15 +151,16 @@ def test_a_fault_clears_though_another_channel_drifted_meanwhile() -> None:
 
 
 def test_a_fault_that_stays_is_never_taken_as_normal() -> None:
-    one = fleet()
-    [change] = changes_of(one, readings(np.concatenate((healthy(50), faulty(3_000)))))
+    one = fleet(bundle(tuning=DRIFTING))
+    [change] = changes_of(one, readings(np.concatenate((healthy(50), faulty(400)))))  # 20 spans of the baseline
     assert change.alert.status is Status.OPEN
-    assert change.alert.last_offset == 3_049
+    assert change.alert.last_offset == 449
 
 
 def test_a_peak_is_remembered_as_long_as_its_alarm_stands() -> None:
     one = fleet(bundle(tuning=DRIFTING))
-    [change] = changes_of(one, readings(np.concatenate((healthy(50), faulty(3_000), 0.2 * faulty(40)))))
+    severe, milder, residue = 3.0 * faulty(20), 1.5 * faulty(400), 0.6 * faulty(40)
+    [change] = changes_of(one, readings(np.concatenate((healthy(50), severe, milder, residue))))
     assert change.alert.close_reason == "cleared"
 
 
