@@ -43,6 +43,7 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
         Field("smoothed", "<f4", (channels,), of_bundle=True),
         Field("baseline", "<f4", (channels,), of_bundle=True),
         Field("peak", "<f4", of_bundle=True),
+        Field("course", "<f4", (channels,), of_bundle=True),
         Field("warm", "<i4", of_bundle=True),
         Field("settled", "|b1", of_bundle=True),
         Field("alarmed", "|b1", of_bundle=True),
@@ -103,6 +104,7 @@ class Devices:
     smoothed: Floats
     baseline: Floats
     peak: Floats
+    course: Floats
     warm: NDArray[np.int32]
     settled: NDArray[np.bool_]
     alarmed: NDArray[np.bool_]

@@ -44,8 +44,8 @@ class Observation:
     """What a batch of readings gave, row by row; NaN where a reading was not scored.
 
     outcome (n,): `Outcome`s. score, limit (n,): the score's, whatever event channels say. alarmed (n,): some detector
-    calls the reading anomalous. kind (n,): that detector's code (`episodes.KINDS`). expected (n, channels), channel
-    units.
+    calls the reading anomalous. kind (n,): that detector's code (`episodes.KINDS`). in_episode (n,): part of a run of
+    anomalous readings, the calm ones that it bridges too. expected (n, channels), channel units.
     """
 
     outcome: NDArray[np.uint8]
@@ -53,6 +53,7 @@ class Observation:
     limit: Floats
     alarmed: Flags
     kind: NDArray[np.uint8]
+    in_episode: Flags
     expected: Floats
 
     @classmethod
@@ -60,7 +61,8 @@ class Observation:
         unknown = np.full(rows, np.nan, np.float32)
         expected = np.full((rows, channels), np.nan, np.float32)
         late = np.full(rows, Outcome.LATE, np.uint8)
-        return cls(late, unknown, unknown.copy(), np.zeros(rows, np.bool_), np.zeros(rows, np.uint8), expected)
+        calm, unnamed = np.zeros(rows, np.bool_), np.zeros(rows, np.uint8)
+        return cls(late, unknown, unknown.copy(), calm, unnamed, calm.copy(), expected)
 
     @classmethod
     def join(cls, parts: "Sequence[Observation]") -> "Observation":
@@ -175,6 +177,7 @@ class Fleet:
         seen.outcome[rows] = np.where(scored.broken, Outcome.RESET, outcome)
         seen.score[rows], seen.limit[rows] = scored.score, scored.limit
         seen.alarmed[rows], seen.kind[rows], seen.expected[rows] = called.anomalous, called.kind, scored.expected
+        seen.in_episode[rows] = self.devices.phase[wave.slots] != episodes.CALM
 
     def _score(self, slots: Integers, values: Floats) -> Scored:
         memory = self._gather(slots)
@@ -203,6 +206,7 @@ class Fleet:
             smoothed=d.smoothed[slots],
             baseline=d.baseline[slots],
             peak=d.peak[slots],
+            course=d.course[slots],
             warm=d.warm[slots],
             settled=d.settled[slots],
             alarmed=d.alarmed[slots],
@@ -213,9 +217,9 @@ class Fleet:
         d = self.devices
         d.recurrent[slots], d.expected[slots] = memory.recurrent, memory.expected
         d.smoothed[slots], d.baseline[slots] = memory.smoothed, memory.baseline
-        d.peak[slots], d.warm[slots] = memory.peak, memory.warm
-        d.settled[slots], d.alarmed[slots] = memory.settled, memory.alarmed
-        d.slack[slots] = memory.slack
+        d.peak[slots], d.course[slots] = memory.peak, memory.course
+        d.warm[slots], d.settled[slots] = memory.warm, memory.settled
+        d.alarmed[slots], d.slack[slots] = memory.alarmed, memory.slack
 
     def _remember(self, wave: Instant, values: Floats, scored: Scored) -> None:
         d, slots = self.devices, wave.slots
@@ -291,6 +295,7 @@ class Fleet:
         self._close(slot, reason)
         episodes.rest(devices, np.array([slot]), self._tuning)
         devices.baseline[slot] = devices.smoothed[slot]
+        devices.course[slot] = 0
         devices.peak[slot] = 0
         devices.alarmed[slot] = False
         devices.accepting[slot] = True  # its next reading tells the event channels what is normal
@@ -452,13 +457,14 @@ class Fleet:
         new.devices.take_over(self.devices)
         new._changes = self._changes
         slots = np.arange(len(self.devices))
-        old_scale, new_scale = self._scale(slots), new._scale(slots)
-        new.devices.baseline[slots] = self.devices.baseline[slots] * (old_scale / new_scale)
+        rescale = self._scale(slots) / new._scale(slots)
+        new.devices.baseline[slots] = self.devices.baseline[slots] * rescale
         new.devices.settled[slots] = self.devices.settled[slots]
         for wave in np.split(slots, range(WAVE, len(slots), WAVE)):
             new._warm(wave)
         new.devices.alarmed[slots] = self.devices.alarmed[slots]  # the next reading is the first that it judges
         new.devices.accepting[slots] = self.devices.accepting[slots]
+        new.devices.course[slots] = self.devices.course[slots] * rescale
         return new
 
     def _scale(self, slots: Integers) -> Floats:

@@ -24,9 +24,10 @@ class Memory:
     """What scoring keeps of each device between readings; arrays of n rows, changed in place.
 
     recurrent (n, state_size). expected (n, channels): the head's word on the next reading, scaled. smoothed f and
-    baseline b of the residual (n, channels), scaled. peak (n,): decaying maximum of the score. warm (n,): readings
-    since a fresh state. settled (n,): was warm once, so its baseline is learnt. alarmed (n,). slack (n,): logarithm of
-    the factor on the threshold.
+    baseline b of the residual (n, channels), scaled. peak (n,): maximum of the score, decaying while calm. course
+    (n, channels): sum of the deviations since the alarm began, 0 while calm; its direction is the alarm's. warm (n,):
+    readings since a fresh state. settled (n,): was warm once, so its baseline is learnt. alarmed (n,). slack (n,):
+    logarithm of the factor on the threshold.
     """
 
     recurrent: Floats
@@ -34,6 +35,7 @@ class Memory:
     smoothed: Floats
     baseline: Floats
     peak: Floats
+    course: Floats
     warm: Counts
     settled: Flags
     alarmed: Flags
@@ -48,6 +50,7 @@ class Memory:
             smoothed=np.zeros((n, channels), np.float32),
             baseline=np.zeros((n, channels), np.float32),
             peak=np.zeros(n, np.float32),
+            course=np.zeros((n, channels), np.float32),
             warm=np.zeros(n, np.int32),
             settled=np.zeros(n, np.bool_),
             alarmed=np.zeros(n, np.bool_),
@@ -62,6 +65,7 @@ class Memory:
             smoothed=self.smoothed[:n],
             baseline=self.baseline[:n],
             peak=self.peak[:n],
+            course=self.course[:n],
             warm=self.warm[:n],
             settled=self.settled[:n],
             alarmed=self.alarmed[:n],
@@ -117,16 +121,20 @@ class Judge:
         memory.smoothed += (residual - memory.smoothed) / np.float32(tuning.smoothing)
         deviation = memory.smoothed - memory.baseline
 
-        score = distance(deviation, profiles.precision[profile])
-        memory.peak[:] = np.where(scoring, np.maximum(memory.peak * np.float32(tuning.decay), score), np.float32(0))
+        precision = profiles.precision[profile]  # (n, channels, channels)
+        score = distance(deviation, precision)
+        held = along(deviation, memory.course, precision)  # (n, channels): what an alarm is about
+        peak = np.where(memory.alarmed, memory.peak, memory.peak * np.float32(tuning.decay))
+        memory.peak[:] = np.where(scoring, np.maximum(peak, score), np.float32(0))
         eased = np.exp(memory.slack)  # (n,)
         limit = np.maximum(profiles.threshold[profile] * eased, memory.peak * np.float32(tuning.peak_share))
-        holding = np.where(memory.alarmed, limit * np.float32(tuning.clear_share), limit)
-        memory.alarmed[:] = scoring & (score > holding)
+        clear = limit * np.float32(tuning.clear_share)
+        memory.alarmed[:] = scoring & np.where(memory.alarmed, distance(held, precision) > clear, score > limit)
 
-        memory.baseline += np.where(
-            memory.alarmed[:, None], np.float32(0), deviation / self._baseline_span(memory, profile)[:, None]
-        )
+        alarmed = memory.alarmed[:, None]
+        followed = np.where(alarmed, deviation - held, deviation)  # drift goes on beside a fault
+        memory.baseline += followed / self._baseline_span(memory, profile)[:, None]
+        memory.course[:] = np.where(alarmed, memory.course + deviation, np.float32(0))
         self._adapt(memory, scoring & ~memory.alarmed, score > profiles.usual[profile] * eased)
         memory.warm += 1
         memory.settled |= memory.warm >= tuning.warm_up
@@ -198,6 +206,7 @@ def restart(memory: Memory, rows: Flags) -> None:
     memory.expected[rows] = 0
     memory.smoothed[rows] = memory.baseline[rows]
     memory.peak[rows] = 0
+    memory.course[rows] = 0
     memory.warm[rows] = 0
     memory.alarmed[rows] = False
 
@@ -205,6 +214,18 @@ def restart(memory: Memory, rows: Flags) -> None:
 def distance(deviation: Floats, precision: Floats) -> Floats:
     """Mahalanobis distance sqrt(u' P u): deviation (n, channels), precision (n, channels, channels); returns (n,)."""
     return np.asarray(np.sqrt(np.maximum(contributions(deviation, precision).sum(axis=1), np.float32(0))))
+
+
+def along(deviation: Floats, course: Floats, precision: Floats) -> Floats:
+    """The part of each deviation that lies along its course, orthogonally as `distance` measures: (n, channels).
+
+    All of the deviation where there is no course yet.
+    """
+    covector = (precision * course[:, None, :]).sum(axis=2)  # (n, channels)
+    square = (course * covector).sum(axis=1)
+    known = square > 0
+    share = (deviation * covector).sum(axis=1) / np.where(known, square, np.float32(1))
+    return np.asarray(np.where(known[:, None], share[:, None] * course, deviation))
 
 
 def contributions(deviation: Floats, precision: Floats) -> Floats:

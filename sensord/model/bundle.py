@@ -49,9 +49,9 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     smoothing: Span = 15.0  # span of the smoothed residual f
     baseline: Span = 200.0  # span of the slow baseline b
-    decay: Share = 0.998  # of the peak, a reading
-    peak_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2  # the limit is at least this share of the peak
-    clear_share: Share = 0.7  # an alarm ends below this share of the limit
+    decay: Share = 0.998  # of the peak, a calm reading
+    peak_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.4  # the limit is at least this share of the peak
+    clear_share: Share = 0.6  # an alarm ends below this share of the limit
     warm_up: Count = 32  # readings after a fresh state that are not scored
     open_after: Count = 5  # anomalous readings in a row that open an episode
     close_after: Count = 20  # calm readings in a row that close it

@@ -20,7 +20,7 @@ from sensord.trainer.trace import trace
 
 HELD_OUT = 0.25  # the last part of every history, for the expectation
 RIDGE = 100.0
-SHRINKAGE = 0.1  # of the covariance's diagonal, added to it
+SHRINKAGE = 0.1  # of the diagonal of covariance and drift, added to them
 DRIFT_BLOCKS = 4  # parts of a history whose means show how far it drifts
 OWN_PROFILE = 200  # readings of history from which a device gets constants of its own
 SCALE_FLOOR = 0.1  # a device's scale and usual score are at least this share of the fleet's
@@ -213,7 +213,7 @@ def usual_scores(held_out: Sequence[Sequence[Floats]]) -> Floats:
 
 
 def precision_of(deviations: Sequence[Floats]) -> Floats:
-    """inv(Cov(u) + shrinkage + D'D), D the differences of successive block means: what drifted in health is excused.
+    """inv(Cov(u) + D'D + shrinkage), D the differences of successive block means: what drifted in health is excused.
 
     deviations: (time, channels) a device. Returns (channels, channels).
     """
@@ -225,8 +225,9 @@ def precision_of(deviations: Sequence[Floats]) -> Floats:
         means = np.stack([block.mean(axis=0) for block in np.array_split(deviation, DRIFT_BLOCKS) if len(block)])
         steps = np.diff(means, axis=0)  # (blocks - 1, channels)
         drift += steps.T @ steps / len(wide)
-    diagonal = np.diag(np.maximum(np.diag(covariance), 1e-8))
-    return np.linalg.inv(covariance + SHRINKAGE * diagonal + drift).astype(np.float32)
+    spread = covariance + drift
+    diagonal = np.diag(np.maximum(np.diag(spread), 1e-8))
+    return np.linalg.inv(spread + SHRINKAGE * diagonal).astype(np.float32)
 
 
 def scores(deviation: Floats, precision: Floats) -> Floats:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sensord.detection.alerts import Alert, AlertChange, Kind, Severity, Status
 from sensord.detection.devices import PAGE
@@ -17,6 +18,7 @@ from sensord.readings import Floats, Readings
 from tests.builders import QUICK, bundle, fleet, readings
 
 DEVICES = [f"pump-{n}" for n in range(7)]
+DRIFTING = structs.replace(QUICK, baseline=20.0)  # quick enough to follow drift within a short test
 
 
 def healthy(n: int, seed: int = 0) -> Floats:
@@ -172,6 +174,40 @@ def test_a_fault_opens_one_alert_that_closes_when_it_is_over() -> None:
     assert alert.score_peak >= alert.score_first > alert.threshold
 
 
+def test_a_fault_clears_though_another_channel_drifted_meanwhile() -> None:
+    one = fleet(bundle(tuning=DRIFTING))
+    steady = readings(healthy(100))
+    drift = np.linspace(0, 4, 200)[:, None] * np.array([0, 1], np.float32)
+    fault = readings(healthy(200) + faulty(200) + drift, first=100)
+    after = readings(healthy(60) + drift[-1], first=300)
+    [change] = changes_of(one, steady, fault, after)
+    assert change.alert.close_reason == "cleared"
+    assert change.alert.last_offset in range(299, 310)
+
+
+def test_a_fault_that_stays_is_never_taken_as_normal() -> None:
+    one = fleet(bundle(tuning=DRIFTING))
+    [change] = changes_of(one, readings(np.concatenate((healthy(50), faulty(400)))))  # 20 spans of the baseline
+    assert change.alert.status is Status.OPEN
+    assert change.alert.last_offset == 449
+
+
+def test_a_peak_is_remembered_as_long_as_its_alarm_stands() -> None:
+    one = fleet(bundle(tuning=DRIFTING))
+    severe, milder, residue = 3.0 * faulty(20), 1.5 * faulty(400), 0.6 * faulty(40)
+    [change] = changes_of(one, readings(np.concatenate((healthy(50), severe, milder, residue))))
+    assert change.alert.close_reason == "cleared"
+
+
+def test_an_episode_spans_the_calm_readings_that_it_bridges() -> None:
+    one = fleet()
+    seen = one.observe(readings(np.concatenate((healthy(50), faulty(10), healthy(30)))))
+    first, last = np.flatnonzero(seen.in_episode)[[0, -1]]
+    assert seen.in_episode[first:last].all()
+    assert first == np.flatnonzero(seen.alarmed)[0]
+    assert last == np.flatnonzero(seen.alarmed)[-1] + QUICK.close_after - 1
+
+
 def test_an_alert_says_which_channel_and_what_was_expected() -> None:
     one = fleet()
     [change] = changes_of(one, readings(np.concatenate((healthy(50), faulty(3)))))
@@ -307,6 +343,15 @@ def test_another_bundle_takes_over_without_a_blind_spell_or_an_alert() -> None:
     seen = new.observe(readings(healthy(50, seed=3), first=100))
     assert seen.count(Outcome.SCORED) == 50
     assert new.changes() == []
+
+
+def test_an_alarm_goes_on_under_another_bundle_while_its_fault_does() -> None:
+    one = fleet()
+    one.observe(readings(np.concatenate((healthy(50), faulty(10)))))
+    new = one.under(bundle(seed=5))
+    seen = new.observe(readings(faulty(300), first=60))
+    assert seen.alarmed.all()
+    assert new.changes()[0].alert.status is Status.OPEN
 
 
 def test_an_open_episode_goes_on_under_another_bundle() -> None:

@@ -255,7 +255,7 @@ def _judged(trial: Trial, bundle: Bundle, calibration: Calibration) -> Result:
     false = {*matching.false, *(n for n, alert in enumerate(alerts) if _early(trial, by_device, alert))}
     cases = _by_case(trial, replayed.observations, alerts, matching, false)
     faulty = np.concatenate([case.faulty for case in trial.cases])
-    alarmed = np.concatenate([result.seen.alarmed[result.case.history :] for result in cases])
+    alarmed = np.concatenate([result.seen.in_episode[result.case.history :] for result in cases])
     late = [each / MICROSECONDS for each in delays(spans, alert_spans, matching)]
     healthy_s = float((~faulty).sum()) * trial.period_s
     figures = Figures(
@@ -295,7 +295,7 @@ def _by_case(
                 own,
                 tuple(alert for alert in own if alert.id in wrong),
                 tuple(bool(next(found)) for _ in case.judged_faults),
-                Rates.of(seen.alarmed[case.history :], faulty),
+                Rates.of(seen.in_episode[case.history :], faulty),
                 vus_pr(strange[scored], faulty[scored]),
             )
         )
