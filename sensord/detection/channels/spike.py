@@ -25,7 +25,7 @@ class Spike:
 
     name = "spike"
     kind = Kind.SPIKE
-    least_limit = 4.0
+    least_limit = 5.0
     patience = 1
 
     def state_width(self, channels: int) -> int:

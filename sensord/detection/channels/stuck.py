@@ -25,7 +25,7 @@ class Stuck:
 
     name = "stuck"
     kind = Kind.STUCK
-    least_limit = 2.0
+    least_limit = 4.0
     patience = 1
 
     def state_width(self, channels: int) -> int:
