@@ -19,6 +19,9 @@ from sensord.simulate.writing import write_recording, write_truth
 @click.option("--faults", default=12, show_default=True, help="Faults to plant; the six kinds in turn.")
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same file, byte for byte.")
 @click.option(
+    "--ambient-trend-c-per-day", default=0.0, show_default=True, help="How fast the season turns: °C a day, all along."
+)
+@click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
@@ -34,13 +37,22 @@ def simulate(
     period_s: float,
     faults: int,
     seed: int,
+    ambient_trend_c_per_day: float,
     out: Path,
     truth: Path | None,
 ) -> None:
     """Record a simulated fleet of pumps with faults and ground truth."""
     console = Console(stderr=True)
     try:
-        plan = FleetPlan(devices, readings, healthy, period_s, faults, seed=seed)
+        plan = FleetPlan(
+            devices,
+            readings,
+            healthy,
+            period_s,
+            faults,
+            seed=seed,
+            ambient_trend_c_per_day=ambient_trend_c_per_day,
+        )
         simulation = run(plan)
         with Progress(console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task(f"Writing {out.name}", total=len(simulation))

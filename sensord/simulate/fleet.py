@@ -22,7 +22,8 @@ class FleetPlan:
     """What to simulate.
 
     readings: per device, in all; the first healthy_readings of them hold no fault. faults: how many, the six kinds in
-    turn. severity scales every fault. start_at: microseconds UTC of the first reading.
+    turn. severity scales every fault. start_at: microseconds UTC of the first reading. ambient_trend_c_per_day: how
+    fast the season turns, °C a day from the first reading on, so that later days are warmer than history ever was.
     """
 
     devices: int = 20
@@ -33,10 +34,13 @@ class FleetPlan:
     severity: float = 1.0
     seed: int = 1
     start_at: int = EARLY_SHIFT
+    ambient_trend_c_per_day: float = 0.0
 
     def __post_init__(self) -> None:
         if self.devices < 1 or self.readings < 1 or self.period_s <= 0 or self.faults < 0 or self.seed < 0:
             raise ValueError("devices, readings and period must be positive, faults and seed not negative")
+        if not np.isfinite(self.ambient_trend_c_per_day):
+            raise ValueError("the ambient trend must be a finite number")
         if not 0 <= self.healthy_readings <= self.readings:
             raise ValueError(f"healthy readings must lie between 0 and {self.readings}, are {self.healthy_readings}")
 
@@ -96,11 +100,13 @@ def _random(seed: int, *key: int) -> np.random.Generator:
 
 
 def _site(plan: FleetPlan, rows: int) -> Site:
-    """A day that is warmest at 15:00, a slow drift upon it, and mains that sag and recover."""
+    """A day that is warmest at 15:00, a slow drift and the season's trend upon it, and mains that sag and recover."""
     random = _random(plan.seed, 3)
-    seconds = plan.start_at / MICROSECONDS + (np.arange(rows) - SETTLING) * plan.period_s
+    since_start = (np.arange(rows) - SETTLING) * plan.period_s
+    seconds = plan.start_at / MICROSECONDS + since_start
+    season = plan.ambient_trend_c_per_day * (np.maximum(since_start, 0.0) / DAY_S)[:, None]
     day = 4.0 * np.cos(2 * np.pi * (seconds - 15 * 3600) / DAY_S)[:, None]
-    ambient = 18.0 + day + 0.8 * drift(random.standard_normal((rows, 1)), 400.0)
+    ambient = 18.0 + day + 0.8 * drift(random.standard_normal((rows, 1)), 400.0) + season
     return Site(ambient_c=ambient, mains_v=401.0 + 2.0 * drift(random.standard_normal((rows, 1)), 100.0))
 
 

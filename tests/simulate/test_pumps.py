@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -105,6 +107,18 @@ def test_where_the_temperature_goes_depends_on_the_load_long_before(healthy: Sim
         gained.append(1 - misses[1] / misses[0])
     assert min(gained) > 0.05, gained
     assert np.median(gained) > 0.2, gained
+
+
+def test_an_ambient_trend_warms_the_later_days_and_leaves_the_rest_alone() -> None:
+    plan = FleetPlan(devices=2, readings=900, healthy_readings=900, period_s=600, faults=0, seed=3)
+    still, warming = simulate(plan), simulate(replace(plan, ambient_trend_c_per_day=2.0))
+    temperature = NAMES.index("temperature")
+    warmer = warming.values[:, :, temperature] - still.values[:, :, temperature]
+    days = np.arange(900) * 600 / 86_400
+    np.testing.assert_allclose(warmer, 2.0 * days[:, None] * np.ones(2), rtol=0.05, atol=0.02)
+    assert np.array_equal(warming.values[:, :, NAMES.index("flow")], still.values[:, :, NAMES.index("flow")])
+    with pytest.raises(ValueError, match="ambient trend"):
+        FleetPlan(ambient_trend_c_per_day=float("nan"))
 
 
 def test_time_rises_by_the_period_and_devices_take_turns(fleet: Simulation) -> None:
