@@ -16,7 +16,7 @@ from sensord.trainer.compare.long_gap import LongGap, compare_long_gap
 from sensord.trainer.compare.sine import Forecast, compare_sine
 
 
-class Cells(click.ParamType):
+class Cells(click.ParamType[tuple[str, ...]]):
     """Names of cells, separated by commas."""
 
     name = "cells"
@@ -28,7 +28,7 @@ class Cells(click.ParamType):
         return names
 
 
-class Gaps(click.ParamType):
+class Gaps(click.ParamType[tuple[int, ...]]):
     """Lengths in readings: one, several separated by commas, or FIRST..LAST, doubling from the first."""
 
     name = "gaps"

@@ -6,6 +6,7 @@ on alone, each forecast its next reading.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class Forecast:
 
 def truth() -> Floats:
     """The sine that is forecast in the end: (HEARD + ALONE,)."""
-    return np.sin(2 * np.pi * np.arange(HEARD + ALONE) / PERIOD).astype(np.float32)
+    return np.asarray(np.sin(2 * np.pi * np.arange(HEARD + ALONE) / PERIOD), np.float32)
 
 
 def compare_sine(
@@ -47,10 +48,10 @@ def compare_sine(
 ) -> dict[str, Forecast]:
     """Fit every cell and let it forecast."""
     torch.set_num_threads(1)  # a fixed number, or the same seed gives other weights
-    return {cell: _forecast(cell, steps, seed, lambda done, cell=cell: report(cell, done, steps)) for cell in cells}
+    return {cell: _forecast(cell, steps, seed, partial(report, cell)) for cell in cells}
 
 
-def _forecast(cell: str, steps: int, seed: int, report: Callable[[int], None]) -> Forecast:
+def _forecast(cell: str, steps: int, seed: int, report: Callable[[int, int], None]) -> Forecast:
     torch.manual_seed(seed)
     network, readout = Network(NetworkShape(1, HIDDEN, cell)), nn.Linear(HIDDEN, 1)
     learnt = [*network.parameters(), *readout.parameters()]
@@ -62,12 +63,12 @@ def _forecast(cell: str, steps: int, seed: int, report: Callable[[int], None]) -
         hidden, _ = network.run(waves[:, :-1], network.initial(BATCH))
         loss = nn.functional.mse_loss(readout(hidden), waves[:, 1:])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub is untyped
         nn.utils.clip_grad_norm_(learnt, 1.0)
         optimizer.step()
         if step % EVERY == 0 or step == steps:
             losses[step] = loss.item()
-        report(step)
+        report(step, steps)
     predicted = _go_on(network.eval(), readout)
     error = predicted[HEARD - 1 :] - truth()[HEARD:]
     return Forecast(losses, predicted, float(np.sqrt(np.mean(error**2))))
