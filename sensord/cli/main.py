@@ -24,6 +24,7 @@ COMMANDS = {
     "model": Entry("sensord.cli.model:model", "List, show, promote, roll back, export and import bundles."),
     "score": Entry("sensord.cli.score:score", "Score files offline, through the daemon's own scoring code."),
     "evaluate": Entry("sensord.cli.evaluate:evaluate", "Measure detection on a labelled data set."),
+    "compare": Entry("sensord.cli.compare:compare", "Put cells and baselines side by side on tasks that need memory."),
     "simulate": Entry("sensord.cli.simulate:simulate", "Record a simulated fleet with planted faults and the truth."),
     "record": Entry("sensord.cli.stream_commands:record", "Record a topic to a file."),
     "replay": Entry("sensord.cli.stream_commands:replay", "Publish a recording to a topic."),

@@ -22,6 +22,11 @@ from sensord.simulate.writing import write_recording, write_truth
     "--ambient-trend-c-per-day", default=0.0, show_default=True, help="How fast the season turns: °C a day, all along."
 )
 @click.option(
+    "--line-ups",
+    is_flag=True,
+    help="Valves decide what is normal hundreds of readings later; all faults are wrong ones.",
+)
+@click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
@@ -38,6 +43,7 @@ def simulate(
     faults: int,
     seed: int,
     ambient_trend_c_per_day: float,
+    line_ups: bool,
     out: Path,
     truth: Path | None,
 ) -> None:
@@ -52,6 +58,7 @@ def simulate(
             faults,
             seed=seed,
             ambient_trend_c_per_day=ambient_trend_c_per_day,
+            line_ups=line_ups,
         )
         simulation = run(plan)
         with Progress(console=console, disable=not console.is_terminal) as progress:

@@ -89,7 +89,7 @@ def _fleet(settings: Settings, fleet: str | None) -> str:
 
 def _options(settings: Settings, name: str, alarm_budget: float | None) -> TrainOptions:
     trainer, fleet = settings.trainer, settings.fleets.get(name)
-    fit = FitOptions(hidden=trainer.hidden, steps=trainer.steps, seed=trainer.seed, device=trainer.device)
+    fit = FitOptions(trainer.hidden, trainer.cell, trainer.steps, seed=trainer.seed, device=trainer.device)
     if fleet is None:
         return TrainOptions(name, alarm_budget or 0.05, fit=fit)
     return TrainOptions(name, alarm_budget or fleet.alarm_budget, fleet.max_gap_s, fleet.units, fit)

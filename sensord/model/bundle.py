@@ -22,6 +22,7 @@ from safetensors.numpy import save as render_tensors
 
 from sensord import __version__
 from sensord.errors import BundleInvalid
+from sensord.model.cells import CELLS
 from sensord.model.network import Network, NetworkShape
 from sensord.readings import Floats
 
@@ -190,7 +191,7 @@ def parse_manifest(manifest: bytes) -> Manifest:
         raise BundleInvalid(f"bundle format {parsed.format_version}; this version reads {FORMAT_VERSION}")
     if not 1 <= len(parsed.channels) <= CHANNELS_LIMIT or not 1 <= parsed.hidden <= HIDDEN_LIMIT:
         raise BundleInvalid(f"{len(parsed.channels)} channels, {parsed.hidden} hidden units: out of bounds")
-    if parsed.cell != "lstm":
+    if parsed.cell not in CELLS:
         raise BundleInvalid(f"cell {parsed.cell!r} is unknown to this version")
     if doubled := _doubled([channel.name for channel in parsed.channels]):
         raise BundleInvalid(f"manifest names channel {doubled!r} twice")

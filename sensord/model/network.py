@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sensord.model.cells import CELLS
+from sensord.model.cells import CELLS, FIXED_CELLS, Cell
 from sensord.readings import Floats
 
 INPUT_LIMIT = 10.0  # standardised inputs are clipped here, so that one spike can't saturate the state
-BOTTLENECK = 2
 WAVE = 256  # rows of every step: a score depends on the batch size in its last bits, so there is one size only
 
 
@@ -24,7 +23,7 @@ class NetworkShape:
 
 
 class Network(nn.Module):
-    """Recurrent trunk; a bottleneck beside it that exists for fitting alone.
+    """Recurrent trunk.
 
     Scaled readings in, recurrent state out. What the state says about the next reading is the closed-form head's
     business (`detection.head`), which can't follow a fault as a free neural head does.
@@ -33,9 +32,7 @@ class Network(nn.Module):
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
-        self.cell = CELLS[shape.cell](shape.channels, shape.hidden)
-        self.squeeze = nn.Linear(shape.hidden, BOTTLENECK)
-        self.restore = nn.Linear(BOTTLENECK, shape.channels)
+        self.cell: Cell = {**CELLS, **FIXED_CELLS}[shape.cell](shape.channels, shape.hidden)
 
     @property
     def state_size(self) -> int:
@@ -43,16 +40,11 @@ class Network(nn.Module):
 
     def initial(self, batch: int) -> Tensor:
         """The state of a device never seen: (batch, state_size)."""
-        return torch.zeros(batch, self.state_size, device=self.squeeze.weight.device)
+        return torch.zeros(batch, self.state_size)
 
     def run(self, xs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """xs (batch, time, channels), scaled; returns hidden (batch, time, hidden) and the last state."""
         return self.cell.run(xs.clamp(-INPUT_LIMIT, INPUT_LIMIT), state)
-
-    def reconstruct(self, hidden: Tensor) -> Tensor:
-        """What the bottleneck lets through of the reading just seen: (..., channels)."""
-        out: Tensor = self.restore(torch.tanh(self.squeeze(hidden)))
-        return out
 
 
 class Stepper:
@@ -80,4 +72,4 @@ class Stepper:
 
     def hidden(self, state: Floats) -> Floats:
         """The part of state rows that a head may look at: (n, hidden)."""
-        return state[:, : self.shape.hidden]
+        return self.network.cell.hidden(torch.from_numpy(state)).numpy()

@@ -194,8 +194,8 @@ class LogSettings(Group):
 class TrainerSettings(Group):
     """What the trainer fits."""
 
-    cell: Literal["lstm"] = "lstm"
-    """Recurrent cell of the trunk."""
+    cell: Literal["lstm", "gru", "rnn", "transformer"] = "lstm"
+    """Recurrent cell of the trunk; a transformer looks back over its last 32 readings."""
     hidden: int = Field(32, ge=1, le=1_024)
     """Width of the recurrent state."""
     steps: int = Field(600, ge=1)

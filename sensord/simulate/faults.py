@@ -1,8 +1,7 @@
 """Six ways for a pump to fail: what each does to the physics, and where faults are planted.
 
 A fault's effects are written into `Effects`, which `pump` applies. All but a stuck sensor act through the running
-pump, so they are planted where it runs most of the time. A fault that depends on the pump's own state would
-take the duty cycle as one more argument of its effect.
+pump, so they are planted where it runs most of the time. A seventh, the wrong line-up, has `line_up` to itself.
 """
 
 from dataclasses import dataclass
@@ -25,6 +24,10 @@ class FaultKind(StrEnum):
     LEAK = "leak"
     OVERHEATING = "overheating"
     SENSOR_STUCK = "sensor_stuck"
+    WRONG_LINE_UP = "wrong_line_up"
+
+
+IN_TURN = tuple(kind for kind in FaultKind if kind is not FaultKind.WRONG_LINE_UP)
 
 
 CHANNELS_OF = {
@@ -33,6 +36,7 @@ CHANNELS_OF = {
     FaultKind.CAVITATION: ("vibration", "pressure", "flow"),
     FaultKind.LEAK: ("flow", "pressure"),
     FaultKind.OVERHEATING: ("temperature",),
+    FaultKind.WRONG_LINE_UP: ("pressure",),
 }
 STICKING = ("vibration", "current", "pressure", "flow")
 
@@ -88,7 +92,7 @@ class Effects:
         )
 
     def add(self, fault: Planted, random: np.random.Generator) -> None:
-        """Write one fault into the arrays. A stuck sensor isn't physics: `stick` applies it to the values."""
+        """Write one fault into the arrays. A stuck sensor is `stick`'s business, a line-up `line_up`'s."""
         here = (slice(fault.start, fault.stop), fault.machine)
         length, strength = fault.stop - fault.start, fault.strength
         match fault.kind:
@@ -111,7 +115,7 @@ class Effects:
                 self.pressure_bar[here] -= 0.8 * lost
             case FaultKind.OVERHEATING:
                 self.heat_gain[here] *= 1 + 0.9 * strength
-            case FaultKind.SENSOR_STUCK:
+            case FaultKind.SENSOR_STUCK | FaultKind.WRONG_LINE_UP:
                 pass
 
 
@@ -149,11 +153,10 @@ def plant(
             f"there are {readings - healthy}"
         )
     order = np.concatenate([random.permutation(machines) for _ in range(rounds)]) if count else np.empty(0, np.int64)
-    kinds = list(FaultKind)
     planted = []
     for number in range(count):
         begin = healthy + (number // machines) * span
-        machine, kind = int(order[number]), kinds[number % len(kinds)]
+        machine, kind = int(order[number]), IN_TURN[number % len(IN_TURN)]
         length = int(random.integers(SHORTEST, min(LONGEST, span - 2 * MARGIN) + 1))
         starts = np.arange(begin + MARGIN, begin + span - MARGIN - length + 1)
         start = _place(random, modes[:, machine], kind, starts, length)

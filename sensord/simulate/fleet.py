@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensord.clock import MICROSECONDS
+from sensord.simulate import line_up
 from sensord.simulate.duty import duty_cycle
 from sensord.simulate.dynamics import drift
 from sensord.simulate.faults import Effects, Fault, Planted, plant, stick
@@ -24,6 +25,7 @@ class FleetPlan:
     readings: per device, in all; the first healthy_readings of them hold no fault. faults: how many, the six kinds in
     turn. severity scales every fault. start_at: microseconds UTC of the first reading. ambient_trend_c_per_day: how
     fast the season turns, °C a day from the first reading on, so that later days are warmer than history ever was.
+    line_ups: valves decide what is normal hundreds of readings later, and all faults are wrong line-ups.
     """
 
     devices: int = 20
@@ -35,6 +37,7 @@ class FleetPlan:
     seed: int = 1
     start_at: int = EARLY_SHIFT
     ambient_trend_c_per_day: float = 0.0
+    line_ups: bool = False
 
     def __post_init__(self) -> None:
         if self.devices < 1 or self.readings < 1 or self.period_s <= 0 or self.faults < 0 or self.seed < 0:
@@ -76,12 +79,7 @@ def simulate(plan: FleetPlan) -> Simulation:
     modes = np.stack([duty_cycle(random, rows) for random in randoms], axis=1)
     machines = Machines.draw(randoms, modes)
 
-    chance = _random(plan.seed, 2)
-    planted = plant(chance, modes, SETTLING + plan.healthy_readings, plan.faults, plan.severity)
-    effects = Effects.none(rows, plan.devices)
-    for fault in planted:
-        effects.add(fault, chance)
-
+    planted, effects = _line_ups(plan, modes) if plan.line_ups else _six_kinds(plan, modes)
     values = run(machines, _site(plan, rows), effects)
     for fault in planted:
         if fault.kind == "sensor_stuck":
@@ -93,6 +91,24 @@ def simulate(plan: FleetPlan) -> Simulation:
     at = _stamps(plan, randoms)
     truth = sorted((_told(fault, device_ids, at) for fault in planted), key=lambda fault: fault.start_at)
     return Simulation(plan, CHANNELS, device_ids, at, values[SETTLING:], tuple(truth))
+
+
+def _six_kinds(plan: FleetPlan, modes: NDArray[np.int64]) -> tuple[list[Planted], Effects]:
+    chance = _random(plan.seed, 2)
+    planted = plant(chance, modes, SETTLING + plan.healthy_readings, plan.faults, plan.severity)
+    effects = Effects.none(*modes.shape)
+    for fault in planted:
+        effects.add(fault, chance)
+    return planted, effects
+
+
+def _line_ups(plan: FleetPlan, modes: NDArray[np.int64]) -> tuple[list[Planted], Effects]:
+    randoms = [_random(plan.seed, 4, number) for number in range(plan.devices)]
+    runs = [run for number, random in enumerate(randoms) for run in line_up.high_runs(random, modes[:, number], number)]
+    wrong = line_up.plant_wrong(_random(plan.seed, 2), runs, SETTLING + plan.healthy_readings, plan.faults)
+    effects = Effects.none(*modes.shape)
+    effects.pressure_bar[:] += line_up.pressure(randoms, effects.pressure_bar.shape, runs, wrong)
+    return wrong, effects
 
 
 def _random(seed: int, *key: int) -> np.random.Generator:

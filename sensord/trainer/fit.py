@@ -15,17 +15,25 @@ from sensord.readings import Floats
 Wide = NDArray[np.float64]
 Progress = Callable[[int, int], None]  # (done, of)
 
+CHUNKS_A_HISTORY = (
+    8  # a dependence must be seen several times to be told from chance, so chunks are no longer than this
+)
+
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """How the trunk is fitted; lengths in readings."""
+    """How the trunk is fitted; lengths in readings.
+
+    Errors flow back through a chunk of `shortest` to `longest` readings, an eighth of the usual history; the state
+    flows on from chunk to chunk. steps 0 leaves the trunk as it is drawn.
+    """
 
     hidden: int = 32
     cell: str = "lstm"
     steps: int = 600
-    windows: int = 64
-    length: int = 64
-    burn_in: int = 8
+    streams: int = 32
+    shortest: int = 64
+    longest: int = 512
     learning_rate: float = 1e-2
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
@@ -35,20 +43,29 @@ class FitOptions:
 
 
 def fit_trunk(scaled: Sequence[Floats], options: FitOptions, progress: Progress) -> Network:
-    """Fit a network to reconstruct readings through a bottleneck, so that its state sums up the recent past.
+    """Fit a network to forecast what a linear model can't, so that its state holds what only the past can tell.
 
-    scaled: one (time, channels) array a device, finite. The same input and seed give the same weights.
+    Truncated back-propagation through time with carried state (Williams and Peng 1990). The linear readout that
+    forecasts exists for fitting alone. scaled: one (time, channels) array a device, finite, of two readings at least.
+    The same input and seed give the same weights.
     """
     network = blank_trunk(scaled[0].shape[1], options).to(options.device)
-    rng = np.random.default_rng(options.seed)
-    optimizer = torch.optim.AdamW(network.parameters(), options.learning_rate, weight_decay=options.weight_decay)
+    if not options.steps or not list(network.parameters()):
+        return network.eval().to("cpu")
+    readout = nn.Linear(options.hidden, network.shape.channels).to(options.device)
+    learnt = [*network.parameters(), *readout.parameters()]
+    optimizer = torch.optim.AdamW(learnt, options.learning_rate, weight_decay=options.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, total_steps=options.steps)
+    streams = Streams(scaled, options)
+    state = network.initial(options.streams).to(options.device)
     for step in range(options.steps):
-        windows = torch.from_numpy(_windows(scaled, options, rng)).to(options.device)
-        loss = _loss(network, windows, options)
+        chunk = streams.next().to(options.device)
+        noisy = chunk.seen + options.noise * torch.randn_like(chunk.seen)
+        hidden, state = network.run(noisy, state.detach() * chunk.carried)  # (streams, length, hidden)
+        loss = ((readout(hidden) - chunk.missed).square() * chunk.weight).sum()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub is untyped
-        nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
+        loss.backward()
+        nn.utils.clip_grad_norm_(learnt, options.clip_norm)
         optimizer.step()
         schedule.step()
         progress(step + 1, options.steps)
@@ -58,31 +75,72 @@ def fit_trunk(scaled: Sequence[Floats], options: FitOptions, progress: Progress)
 def blank_trunk(channels: int, options: FitOptions) -> Network:
     """The network before its first step; seeds torch."""
     torch.manual_seed(options.seed)
-    return Network(NetworkShape(channels, options.hidden, options.cell))
+    return Network(NetworkShape(channels, options.hidden, options.cell)).eval()
 
 
-def _windows(scaled: Sequence[Floats], options: FitOptions, rng: np.random.Generator) -> Floats:
-    """Windows drawn at random over all devices, long ones oftener: (windows, length, channels)."""
-    length = min(options.length, *(len(values) for values in scaled))
-    starts = np.array([len(values) - length + 1 for values in scaled])
-    bounds = np.cumsum(starts)
-    picks = rng.integers(bounds[-1], size=options.windows)
-    devices = np.searchsorted(bounds, picks, side="right")
-    return np.stack(
-        [
-            scaled[d][pick - (bounds[d] - starts[d]) :][:length]
-            for d, pick in zip(devices.tolist(), picks.tolist(), strict=True)
-        ]
-    )
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next readings of every stream.
+
+    seen: (streams, length, channels). missed: what a linear model of seen misses of the readings after, likewise.
+    carried: (streams, 1), 0 where a stream begins. weight: (streams, length, 1), 0 where there is no reading; the
+    weights of all numbers in missed sum to 1.
+    """
+
+    seen: Tensor
+    missed: Tensor
+    carried: Tensor
+    weight: Tensor
+
+    def to(self, device: str) -> "Chunk":
+        return Chunk(self.seen.to(device), self.missed.to(device), self.carried.to(device), self.weight.to(device))
 
 
-def _loss(network: Network, windows: Tensor, options: FitOptions) -> Tensor:
-    """Mean squared error of the reconstruction after the burn-in."""
-    noisy = windows + options.noise * torch.randn_like(windows)
-    hidden, _ = network.run(noisy, network.initial(len(windows)))  # (windows, length, hidden)
-    burn_in = min(options.burn_in, windows.shape[1] - 1)
-    target = windows[:, burn_in:].clamp(-INPUT_LIMIT, INPUT_LIMIT)
-    return nn.functional.mse_loss(network.reconstruct(hidden[:, burn_in:]), target)
+class Streams:
+    """Histories read side by side in chunks; a stream that comes to a history's end goes on at a random place."""
+
+    def __init__(self, scaled: Sequence[Floats], options: FitOptions) -> None:
+        self.length = chunk_length([len(values) for values in scaled], options)
+        self._pairs = list(zip((values[:-1] for values in scaled), missed_by_linear(scaled), strict=True))
+        self._ends = np.cumsum([len(seen) for seen, _ in self._pairs])
+        self._rng = np.random.default_rng(options.seed)
+        self._places = [(0, int(self._ends[0]))] * options.streams  # (device, its next reading); none is left of these
+
+    def next(self) -> Chunk:
+        shape = (len(self._places), self.length, self._pairs[0][0].shape[1])
+        seen, missed, known = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        carried = np.ones((len(self._places), 1), np.float32)
+        for stream, place in enumerate(self._places):
+            ended = place[1] >= len(self._pairs[place[0]][0])
+            carried[stream] = not ended
+            device, at = self._draw() if ended else place
+            rows = slice(at, at + self.length)
+            n = len(self._pairs[device][0][rows])
+            seen[stream, :n], missed[stream, :n] = (part[rows] for part in self._pairs[device])
+            known[stream, :n] = 1
+            self._places[stream] = device, at + self.length
+        weight = known[:, :, :1] / known.sum()
+        return Chunk(*(torch.from_numpy(array) for array in (seen, missed, carried, weight)))
+
+    def _draw(self) -> tuple[int, int]:
+        """A device and one of its readings, all readings alike."""
+        pick = int(self._rng.integers(self._ends[-1]))
+        device = int(np.searchsorted(self._ends, pick, side="right"))
+        return device, pick - int(self._ends[device] - len(self._pairs[device][0]))
+
+
+def chunk_length(lengths: Sequence[int], options: FitOptions) -> int:
+    """Over how many readings errors flow back, for histories of these lengths."""
+    return int(np.clip(np.median(lengths) // CHUNKS_A_HISTORY, options.shortest, options.longest))
+
+
+def missed_by_linear(scaled: Sequence[Floats]) -> list[Floats]:
+    """Each reading but the first less what the best linear model of the one before expects: (time - 1, channels)."""
+    before = [np.clip(values[:-1], -INPUT_LIMIT, INPUT_LIMIT) for values in scaled]
+    inputs = [np.concatenate((seen, np.ones((len(seen), 1), np.float32)), axis=1) for seen in before]
+    pairs = [(x.astype(np.float64), y[1:].astype(np.float64)) for x, y in zip(inputs, scaled, strict=True)]
+    head = Normal.total([Normal(x.T @ x, x.T @ y) for x, y in pairs]).solve(1.0, np.ones(inputs[0].shape[1], np.bool_))
+    return [np.clip(y - x @ head.T, -INPUT_LIMIT, INPUT_LIMIT).astype(np.float32) for x, y in pairs]
 
 
 @dataclass(slots=True)
@@ -105,9 +163,14 @@ class Normal:
 
 
 @torch.inference_mode()
-def head_equations(network: Network, scaled: Floats) -> Normal:
-    """What one device's history, (time, channels) scaled, says about the head."""
+def head_inputs(network: Network, scaled: Floats) -> Wide:
+    """What the head looks at after each reading of one device, (time, channels) scaled: (time, inputs)."""
     hidden, _ = network.run(torch.from_numpy(scaled)[None], network.initial(1))  # (1, time, hidden)
     seen = np.clip(scaled, -INPUT_LIMIT, INPUT_LIMIT)
-    inputs = np.concatenate((hidden[0].numpy(), seen, np.ones((len(seen), 1))), axis=1)[:-1].astype(np.float64)
+    return np.concatenate((hidden[0].numpy(), seen, np.ones((len(seen), 1))), axis=1).astype(np.float64)
+
+
+def head_equations(network: Network, scaled: Floats) -> Normal:
+    """What one device's history, (time, channels) scaled, says about the head."""
+    inputs = head_inputs(network, scaled)[:-1]
     return Normal(inputs.T @ inputs, inputs.T @ scaled[1:].astype(np.float64))

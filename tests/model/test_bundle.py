@@ -173,7 +173,8 @@ def test_a_huge_manifest_is_refused_before_it_is_parsed() -> None:
     [
         ({"format_version": 2}, "bundle format 2; this version reads 1"),
         ({"spare": 1}, "unknown field `spare`"),
-        ({"cell": "gru"}, "cell 'gru' is unknown"),
+        ({"cell": "abacus"}, "cell 'abacus' is unknown"),
+        ({"cell": "gru"}, "expected float32"),
         ({"hidden": 0}, "0 hidden units: out of bounds"),
         ({"hidden": 10**9}, "1000000000 hidden units: out of bounds"),
         ({"channels": []}, "0 channels"),

@@ -1,40 +1,120 @@
 """Promises of the cells: they are their textbook equations, and stepping a sequence is running it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import nn
 
-from sensord.model.cells import EWMA_LAMBDA, EwmaCell, LstmCell
+from sensord.model.cells import CELLS, EWMA_LAMBDA, SPAN, WINDOW, Cell, EwmaCell
 from sensord.model.network import INPUT_LIMIT, Network
 from tests.builders import network
 
 Wide = NDArray[np.float64]
-CHANNELS, HIDDEN = 3, 5
+Weights = dict[str, Wide]
+CHANNELS, HIDDEN = 3, 8
 
 
-def lstm(seed: int = 0) -> LstmCell:
+def cell_of(name: str, seed: int = 0) -> Cell:
     torch.manual_seed(seed)
-    return LstmCell(CHANNELS, HIDDEN)
+    return CELLS[name](CHANNELS, HIDDEN)
+
+
+def weights_of(cell: Cell) -> Weights:
+    assert isinstance(cell, nn.Module)
+    named = {name: weight.detach().numpy().astype(np.float64) for name, weight in cell.named_parameters()}
+    return {name.removeprefix("lstm.").removeprefix("gru.").removeprefix("rnn."): w for name, w in named.items()}
+
+
+# --- the textbook ----------------------------------------------------------------------------------------------------
 
 
 def sigma(x: Wide) -> Wide:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def textbook(cell: LstmCell, x: Wide, h: Wide, c: Wide) -> tuple[Wide, Wide]:
-    """The docstring's equations for one device, gate by gate, on W = [W_h, W_x] as the textbook stacks them."""
-    w_x, w_h, b_x, b_h = (weight.detach().numpy().astype(np.float64) for weight in cell.weights)
-    hx = np.concatenate((h, x))
-    rows = dict(zip("ifCo", np.split(np.arange(4 * HIDDEN), 4), strict=True))
-    gate = {k: np.hstack((w_h[r], w_x[r])) @ hx + b_h[r] + b_x[r] for k, r in rows.items()}
-    f, i, o = sigma(gate["f"]), sigma(gate["i"]), sigma(gate["o"])
-    after = f * c + i * np.tanh(gate["C"])
-    return o * np.tanh(after), after
+def stacked(w: Weights, rows: slice) -> tuple[Wide, Wide]:
+    """W = [W_h, W_x] and b of some gates, as the textbook stacks them."""
+    bias = w["bias_ih_l0"][rows] + w["bias_hh_l0"][rows]
+    return np.hstack((w["weight_hh_l0"][rows], w["weight_ih_l0"][rows])), bias
+
+
+def gate_rows(letters: str) -> dict[str, slice]:
+    return {letter: slice(i * HIDDEN, (i + 1) * HIDDEN) for i, letter in enumerate(letters)}
+
+
+def lstm(w: Weights, xs: Wide) -> Wide:
+    """h after each reading, from zero: (time, hidden)."""
+    h = c = np.zeros(HIDDEN)
+    hs = []
+    for x in xs:
+        hx = np.concatenate((h, x))
+        gate = {letter: weight @ hx + b for letter, r in gate_rows("ifCo").items() for weight, b in [stacked(w, r)]}
+        c = sigma(gate["f"]) * c + sigma(gate["i"]) * np.tanh(gate["C"])
+        h = sigma(gate["o"]) * np.tanh(c)
+        hs.append(h)
+    return np.stack(hs)
+
+
+def gru(w: Weights, xs: Wide) -> Wide:
+    h, hs, rows = np.zeros(HIDDEN), [], gate_rows("rzn")
+    for x in xs:
+        own = {k: w["weight_ih_l0"][r] @ x + w["bias_ih_l0"][r] for k, r in rows.items()}
+        past = {k: w["weight_hh_l0"][r] @ h + w["bias_hh_l0"][r] for k, r in rows.items()}
+        r, z = sigma(own["r"] + past["r"]), sigma(own["z"] + past["z"])
+        h = (1 - z) * np.tanh(own["n"] + r * past["n"]) + z * h
+        hs.append(h)
+    return np.stack(hs)
+
+
+def rnn(w: Weights, xs: Wide) -> Wide:
+    h, hs = np.zeros(HIDDEN), []
+    weight, b = stacked(w, slice(None))
+    for x in xs:
+        h = np.tanh(weight @ np.concatenate((h, x)) + b)
+        hs.append(h)
+    return np.stack(hs)
+
+
+def layer_norm(x: Wide, weight: Wide, bias: Wide) -> Wide:
+    return np.asarray((x - x.mean()) / np.sqrt(x.var() + 1e-5) * weight + bias)
+
+
+def transformer(w: Weights, xs: Wide) -> Wide:
+    """Reading by reading and head by head; no masks, no padding: only what is there is looked at."""
+    heads = w["position"].shape[0]
+    d = HIDDEN // heads
+    w_q, w_k, w_v = np.split(w["project.weight"], 3)
+    es = [w["embed.weight"] @ x + w["embed.bias"] for x in xs]
+    hs = []
+    for t, e in enumerate(es):
+        attended = []
+        for head in range(heads):
+            part = slice(head * d, (head + 1) * d)
+            back = range(min(t + 1, WINDOW))
+            logits = [w_q[part] @ e @ (w_k[part] @ es[t - j]) / d**0.5 + w["position"][head, -1 - j] for j in back]
+            shares = np.exp(logits) / np.exp(logits).sum()
+            attended.append(sum(share * (w_v[part] @ es[t - j]) for j, share in zip(back, shares, strict=True)))
+        a = np.concatenate(attended)
+        u = layer_norm(e + w["merge.weight"] @ a + w["merge.bias"], w["norm_attended.weight"], w["norm_attended.bias"])
+        fed = w["narrow.weight"] @ np.maximum(w["widen.weight"] @ u + w["widen.bias"], 0) + w["narrow.bias"]
+        hs.append(layer_norm(u + fed, w["norm_out.weight"], w["norm_out.bias"]))
+    return np.stack(hs)
+
+
+TEXTBOOKS: dict[str, Callable[[Weights, Wide], Wide]] = {
+    "lstm": lstm,
+    "gru": gru,
+    "rnn": rnn,
+    "transformer": transformer,
+}
+
+
+# --- the promises ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
@@ -43,36 +123,67 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
+@pytest.mark.parametrize("name", TEXTBOOKS)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 1_000))
-def test_a_step_of_the_lstm_equals_the_textbook_equations(seed: int) -> None:
-    cell, rng = lstm(seed), np.random.default_rng(seed)
-    x, h, c = rng.normal(0, 2, (4, CHANNELS)), rng.uniform(-1, 1, (4, HIDDEN)), rng.normal(0, 2, (4, HIDDEN))
-    state = torch.tensor(np.hstack((h, c)), dtype=torch.float32)
-    after = cell.step(torch.tensor(x, dtype=torch.float32), state)
-    expected = np.stack([np.concatenate(textbook(cell, *row)) for row in zip(x, h, c, strict=True)])  # h, then C
-    np.testing.assert_allclose(after.numpy(), expected, atol=1e-6)
-
-
-def test_a_run_of_the_lstm_equals_the_textbook_equations() -> None:
-    cell, xs = lstm(), np.random.default_rng(0).normal(0, 1, (60, CHANNELS))
-    hs, last = cell.run(torch.tensor(xs[None], dtype=torch.float32), torch.zeros(1, cell.state_size))
-    h = c = np.zeros(HIDDEN)
+def test_a_cell_equals_its_textbook_equations(name: str, seed: int) -> None:
+    cell, xs = cell_of(name, seed), np.random.default_rng(seed).normal(0, 2, (WINDOW + 20, CHANNELS))
+    if name == "transformer":
+        assert isinstance(cell, nn.Module)
+        nn.init.normal_(cell.get_parameter("position"))  # zero at first, which would hide a mistake
+    expected = TEXTBOOKS[name](weights_of(cell), xs)
+    state = torch.zeros(1, cell.state_size)
     for t, x in enumerate(xs):
-        h, c = textbook(cell, x, h, c)
-        np.testing.assert_allclose(hs[0, t].numpy(), h, atol=1e-5)
-    np.testing.assert_allclose(last[0].numpy(), np.concatenate((h, c)), atol=1e-5)
+        state = cell.step(torch.tensor(x[None], dtype=torch.float32), state)
+        np.testing.assert_allclose(cell.hidden(state)[0].numpy(), expected[t], atol=2e-5)
+
+
+def test_every_cell_has_a_textbook() -> None:
+    assert set(TEXTBOOKS) == set(CELLS)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_state_is_a_flat_row_of_its_size_with_the_hidden_part_in_it(name: str) -> None:
+    cell = cell_of(name)
+    after = cell.step(torch.randn(4, CHANNELS), torch.zeros(4, cell.state_size))
+    assert after.shape == (4, cell.state_size)
+    assert cell.hidden(after).shape == (4, cell.hidden_size)
+    assert torch.isfinite(after).all()
 
 
 @pytest.mark.parametrize("start", ["at zero", "in the middle"])
-def test_stepping_through_a_sequence_equals_running_it_whole(start: str) -> None:
-    cell = lstm()
-    xs = torch.randn(2, 200, CHANNELS)
-    state = torch.zeros(2, cell.state_size) if start == "at zero" else torch.randn(2, cell.state_size)
+@pytest.mark.parametrize("name", CELLS)
+def test_stepping_through_a_sequence_equals_running_it_whole(name: str, start: str) -> None:
+    cell = cell_of(name)
+    state = torch.zeros(2, cell.state_size)
+    if start == "in the middle":
+        _, state = cell.run(torch.randn(2, 50, CHANNELS), state)
+    xs = torch.randn(2, 300, CHANNELS)
     hs, last = cell.run(xs, state)
     for t in range(xs.shape[1]):
         state = cell.step(xs[:, t], state)
-        torch.testing.assert_close(cell.hidden(state), hs[:, t], atol=1e-5, rtol=0)
-    torch.testing.assert_close(state, last, atol=1e-5, rtol=0)
+        torch.testing.assert_close(cell.hidden(state), hs[:, t], atol=2e-5, rtol=0)
+    torch.testing.assert_close(state, last, atol=2e-5, rtol=0)
+
+
+def test_a_transformer_sees_its_window_and_nothing_before() -> None:
+    cell, xs = cell_of("transformer"), torch.randn(1, 2 * WINDOW, CHANNELS)
+    before, within = xs.clone(), xs.clone()
+    before[0, WINDOW - 1] += 1  # the last reading is at 2 WINDOW - 1, its window begins one later
+    within[0, WINDOW] += 1
+    h, h_before, h_within = (cell.run(x, torch.zeros(1, cell.state_size))[0][0, -1] for x in (xs, before, within))
+    torch.testing.assert_close(h_before, h)
+    assert (h_within - h).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(("name", "holds"), [("lstm", True), ("gru", True), ("rnn", False)])
+def test_an_untrained_gated_cell_holds_what_it_saw_hundreds_of_readings_ago(name: str, holds: bool) -> None:
+    torch.manual_seed(0)
+    cell = CELLS[name](CHANNELS, 32)
+    told = torch.zeros(2, SPAN // 2, CHANNELS)
+    told[:, 0] = torch.tensor([[5.0], [-5.0]])
+    _, last = cell.run(told, torch.zeros(2, cell.state_size))
+    assert bool((last[0] - last[1]).abs().max() > 1e-3) is holds
 
 
 def test_a_network_sees_no_more_of_a_spike_than_the_limit() -> None:

@@ -19,7 +19,8 @@ class OutOfRange:
     The range is history's and grows with what the device shows later, as long as it stays within the margin: a slow
     drift moves it along, a jump does not. A short history has seen little, so its margin is wider.
 
-    Constants: low (channels), high (channels), margin (channels). State: how far the range has grown, down (channels) and up (channels).
+    Constants: low (channels), high (channels), margin (channels). State: how far the range has grown, down (channels)
+    and up (channels).
     """
 
     name = "out_of_range"

@@ -44,7 +44,7 @@ def found() -> Evaluation:
     )
     history = History(("heat", "noise"), tuple(each.head for each in cases))
     trial = Trial("recording", history, cases, AlarmBudget(0.05, 1.0), asked=0.05, notes=("a <note>",))
-    return evaluate(trial, FitOptions(hidden=4, steps=5, windows=8, length=32))
+    return evaluate(trial, FitOptions(hidden=4, steps=5, streams=8, shortest=16, longest=32))
 
 
 @pytest.fixture(scope="module")

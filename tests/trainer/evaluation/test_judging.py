@@ -16,7 +16,7 @@ from sensord.trainer.offline import Recorded
 from sensord.trainer.threshold import AlarmBudget
 from tests.builders import START
 
-QUICK = FitOptions(hidden=4, steps=5, windows=8, length=32)
+QUICK = FitOptions(hidden=4, steps=5, streams=8, shortest=16, longest=32)
 HISTORY, ROWS, FAULTY = 300, 600, slice(450, 540)
 
 

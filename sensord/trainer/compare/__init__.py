@@ -1,0 +1,1 @@
+"""Cells and baselines side by side on tasks with a known answer; what `sensord compare` runs."""
