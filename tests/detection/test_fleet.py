@@ -68,7 +68,7 @@ def watchful() -> Fleet:
     return fleet(WATCHFUL, max_gap_s=12, silent_periods=10, max_episode_s=60)
 
 
-def uneven(seed: int, n: int = 900) -> Readings:
+def uneven(seed: int, n: int = 1_200) -> Readings:
     """Devices that come, stay away, come back, and send what they kept; one sticks, one spikes."""
     rng = np.random.default_rng(seed)
     names, seconds, values = [], [], []
@@ -78,13 +78,13 @@ def uneven(seed: int, n: int = 900) -> Readings:
             if not away:
                 names.append(name)
                 seconds.append(second - (20 if number == 3 and second >= 85 else 0) + (8 if number == 5 else 0))
-                values.append(rng.normal(0, 0.5, 2) * (0 if number == 1 and 62 < second < 112 else 1))
+                values.append(rng.normal(0, 0.5, 2) * (0 if number == 1 and 62 < second < 150 else 1))
                 values[-1] += 9 * (number == 6 and second in (75, 76, 90)) + 4 * (number == 0 and second > 50)
     return readings(np.array(values), names, seconds=seconds)
 
 
 @settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])
-@given(seed=st.integers(0, 1_000), bounds=st.lists(st.integers(0, 900), max_size=12))
+@given(seed=st.integers(0, 1_000), bounds=st.lists(st.integers(0, 1_200), max_size=12))
 def test_batches_make_no_difference_to_event_channels_and_silences(seed: int, bounds: list[int]) -> None:
     stream = uneven(seed)
     whole, parts = watchful(), watchful()
