@@ -17,7 +17,7 @@ from sensord.detection import episodes
 from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Severity, Status
 from sensord.detection.devices import NEVER, RING, Devices
 from sensord.detection.episodes import Instant
-from sensord.detection.scorer import Flags, Memory, Scored, Scorer, contributions, restart
+from sensord.detection.scorer import Flags, Memory, Scored, Scorer, restart, shares
 from sensord.model.bundle import Bundle
 from sensord.model.network import WAVE, Stepper
 from sensord.readings import Floats, Integers, Partition, Readings, waves
@@ -215,14 +215,15 @@ class Fleet:
 
     def _explain(self, slot: int, observed: Floats, scored: Scored, row: int) -> tuple[ChannelShare, ...]:
         """Each channel's share in the squared distance, largest first."""
-        precision = self._scorer.profiles.precision[self._profile[slot]]
-        parts = np.maximum(contributions(scored.deviation[row][None], precision[None])[0], 0).astype(np.float64)
-        shares = parts / parts.sum() if parts.sum() > 0 else np.full(len(parts), 1 / len(parts))
-        expected = scored.expected[row]
+        profiles, profile = self._scorer.profiles, self._profile[slot : slot + 1]
         channels = self.bundle.manifest.channels
+        hidden = self.bundle.network.shape.hidden
+        feedback = profiles.head[profile, :, hidden : hidden + len(channels)]
+        share = shares(scored.deviation[row : row + 1], profiles.precision[profile], feedback)[0]
+        expected = scored.expected[row]
         return tuple(
-            ChannelShare(channels[i].name, channels[i].unit, _known(observed[i]), _known(expected[i]), float(shares[i]))
-            for i in np.argsort(-shares, kind="stable").tolist()
+            ChannelShare(channels[i].name, channels[i].unit, _known(observed[i]), _known(expected[i]), float(share[i]))
+            for i in np.argsort(-share, kind="stable").tolist()
         )
 
     def _evidence(self, slot: int) -> Evidence:
