@@ -19,7 +19,7 @@ from sensord.detection.channels.bank import Bank, Verdict
 from sensord.detection.channels.contract import Seen
 from sensord.detection.devices import NEVER, RING, Devices
 from sensord.detection.episodes import ANOMALY, CODE, KINDS, Called, Instant
-from sensord.detection.scorer import RESIDUAL_LIMIT, Flags, Memory, Scored, Scorer, contributions, restart
+from sensord.detection.scorer import RESIDUAL_LIMIT, Flags, Memory, Scored, Scorer, restart, shares
 from sensord.detection.silence import WITNESS, Absence, Patience, Silence
 from sensord.model.bundle import Bundle
 from sensord.model.network import WAVE, Stepper
@@ -363,23 +363,23 @@ class Fleet:
 
     # --- alerts ------------------------------------------------------------------------------------------------------
 
-    def _blame(self, slot: int, row: int, scored: Scored, verdicts: Sequence[Verdict]) -> Floats:
-        """Each channel's part in what opened an episode, by the detector that named it: (channels,)."""
+    def _blame(self, slot: int, row: int, scored: Scored, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:
+        """Each channel's share in what opened an episode, by the detector that named it: (channels,), sums to 1."""
         kind = KINDS[self.devices.kind[slot]]
         for each, verdict in zip(self._bank.active, verdicts, strict=True):
             if each.kind is kind:
-                return np.asarray(np.square(np.maximum(verdict.score[row] - verdict.limit[row] / 2, np.float32(0))))
-        precision = self._scorer.profiles.precision[self._profile[slot]]
-        return np.asarray(contributions(scored.deviation[row][None], precision[None])[0])
+                return verdict.shares(row)
+        profiles, profile = self.bundle.profiles, self._profile[slot : slot + 1]
+        hidden, channels = self.bundle.network.shape.hidden, len(self.bundle.channels)
+        feedback = profiles.head[profile, :, hidden : hidden + channels]
+        return np.asarray(shares(scored.deviation[row : row + 1], profiles.precision[profile], feedback)[0])
 
-    def _explain(self, observed: Floats, expected: Floats, blame: Floats) -> tuple[ChannelShare, ...]:
-        """Each channel's share of the blame, largest first."""
-        parts = np.maximum(blame, 0).astype(np.float64)
-        shares = parts / parts.sum() if parts.sum() > 0 else np.full(len(parts), 1 / len(parts))
+    def _explain(self, observed: Floats, expected: Floats, share: NDArray[np.float64]) -> tuple[ChannelShare, ...]:
+        """Channels with their shares, largest first."""
         channels = self.bundle.manifest.channels
         return tuple(
-            ChannelShare(channels[i].name, channels[i].unit, _known(observed[i]), _known(expected[i]), float(shares[i]))
-            for i in np.argsort(-shares, kind="stable").tolist()
+            ChannelShare(channels[i].name, channels[i].unit, _known(observed[i]), _known(expected[i]), float(share[i]))
+            for i in np.argsort(-share, kind="stable").tolist()
         )
 
     def _evidence(self, slot: int) -> Evidence:

@@ -231,3 +231,24 @@ def along(deviation: Floats, course: Floats, precision: Floats) -> Floats:
 def contributions(deviation: Floats, precision: Floats) -> Floats:
     """Each channel's part u_j (P u)_j of the squared distance: (n, channels); a row sums to the square."""
     return np.asarray(deviation * (precision * deviation[:, None, :]).sum(axis=2))
+
+
+def shares(deviation: Floats, precision: Floats, feedback: Floats) -> NDArray[np.float64]:
+    """Each channel's share in a score: (n, channels), not negative; a row sums to 1.
+
+    How much of the squared distance goes away when the one channel is put right: the reconstruction-based contribution
+    (Alcala and Qin 2009), (d' P u)^2 / (d' P d). It names the channel rather than those that its error leaks into by
+    way of the precision. A channel that is off by 1 is also expected elsewhere from its last reading: it shows as
+    d = e_j - W e_j in the residuals.
+
+    deviation u (n, channels); precision P (n, channels, channels); feedback W: (n, channels, channels), the head's
+    weights on the last reading.
+    """
+    u, p = deviation.astype(np.float64), precision.astype(np.float64)
+    directions = np.eye(u.shape[1]) - feedback.astype(np.float64)  # (n, channels, one column a faulty channel)
+    pulled = np.einsum("nij,nj->ni", p, u)
+    along = np.einsum("nij,ni->nj", directions, pulled) ** 2
+    length = np.einsum("nij,nik,nkj->nj", directions, p, directions)
+    parts = np.where(length > 0, along / np.where(length > 0, length, 1), 0)
+    total = parts.sum(axis=1, keepdims=True)
+    return np.asarray(np.where(total > 0, parts / np.where(total > 0, total, 1), 1 / u.shape[1]), np.float64)

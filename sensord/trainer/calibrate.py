@@ -14,7 +14,7 @@ from sensord.detection.baselines import Expectation
 from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats
-from sensord.trainer.fit import Normal, head_equations
+from sensord.trainer.fit import Normal, Wide, head_equations
 from sensord.trainer.threshold import HeldOut, ThresholdRule, calm_scores
 from sensord.trainer.trace import trace
 
@@ -25,6 +25,7 @@ DRIFT_BLOCKS = 4  # parts of a history whose means show how far it drifts
 OWN_PROFILE = 200  # readings of history from which a device gets constants of its own
 SCALE_FLOOR = 0.1  # a device's scale and usual score are at least this share of the fleet's
 BLOCKS = (4, 16)  # fewest and most that a history is cut into, to leave each out once
+PRIOR_BLOCKS = 4  # how many blocks of its own history the other devices' spread is worth to a device
 DEVICE_GROUPS = 8  # of devices, to leave each out once
 
 
@@ -123,10 +124,17 @@ def fit_profiles(
 ) -> tuple[Profiles, _LeftOut]:
     """Profiles that lack nothing but thresholds."""
     draft = fit_heads(network, histories, expectation)
-    fleet, *own = _deviations(network, draft, histories, tuning)
-    held_out = [unseen_device_scores(fleet), *(unseen_block_scores(each[0], tuning) for each in own)]
+    fleet, own = _deviations(network, draft, histories, tuning)
+    priors = _others([spread_of([each]) for each in own])
+    held_out = [
+        unseen_device_scores(fleet),
+        *(unseen_block_scores(each, prior, tuning) for each, prior in zip(own, priors, strict=True)),
+    ]
     usual = usual_scores(held_out)
-    precision = np.stack([precision_of(each) for each in (fleet, *own)])
+    spreads = [
+        drawn(spread_of([each]), block_count(each, tuning), prior) for each, prior in zip(own, priors, strict=True)
+    ]
+    precision = np.stack([precision_of(each) for each in (spread_of(fleet), *spreads)])
     unseen = [each / usual[0] for each in held_out[0]]
     known = [np.concatenate(each) / level for each, level in zip(held_out[1:], usual[1:], strict=True)]
     return replace(draft, precision=precision, usual=usual), _LeftOut(known or unseen, unseen, len(usual))
@@ -156,14 +164,14 @@ def fit_heads(network: Network, histories: Mapping[str, Floats], expectation: Ex
 
 def _deviations(
     network: Network, draft: Profiles, histories: Mapping[str, Floats], tuning: Tuning
-) -> list[list[Floats]]:
-    """Deviations u after the warm-up, by row of the profiles: of every device for the fleet's, of one for the rest."""
+) -> tuple[list[Floats], list[Floats]]:
+    """Deviations u after the warm-up: of all devices under the fleet's row, and of those that have one under theirs."""
     own = [histories[name] for name in draft.device_ids]
     rows = [0] * len(histories) + list(range(1, len(draft)))
     traced = trace(network, draft, tuning, [*histories.values(), *own], rows)
     deviations = [each.since(tuning.warm_up).deviation for each in traced]
     fleet = [each for each in deviations[: len(histories)] if len(each)]  # one no longer than the warm-up says nothing
-    return [fleet, *([each] for each in deviations[len(histories) :])]
+    return fleet, deviations[len(histories) :]
 
 
 def _late(
@@ -184,24 +192,44 @@ def _kept(values: Floats) -> int:
     return round((1 - HELD_OUT) * len(values))
 
 
-def unseen_block_scores(deviation: Floats, tuning: Tuning) -> list[Floats]:
-    """Scores of a device's history (time, channels), block by block, each under a precision fitted on the others.
+def _others(spreads: Sequence[Wide]) -> list[Wide]:
+    """For each device the mean spread of the others; its own where there are none."""
+    if len(spreads) == 1:
+        return list(spreads)
+    total = np.sum(spreads, axis=0)
+    return [(total - each) / (len(spreads) - 1) for each in spreads]
 
-    A block is as long as the baseline's memory, so that what was left out doesn't live on next to it.
-    """
-    count = int(np.clip(len(deviation) / tuning.baseline, *BLOCKS))
+
+def drawn(spread: Wide, blocks: int, prior: Wide) -> Wide:
+    """A device's spread drawn towards the other devices', as if they had added `PRIOR_BLOCKS` blocks to its own: a
+    short history hasn't seen all that the device does."""
+    return (blocks * spread + PRIOR_BLOCKS * prior) / (blocks + PRIOR_BLOCKS)
+
+
+def block_count(deviation: Floats, tuning: Tuning) -> int:
+    """Blocks are as long as the baseline's memory, so that neighbours have little to do with each other."""
+    return int(np.clip(len(deviation) / tuning.baseline, *BLOCKS))
+
+
+def unseen_block_scores(deviation: Floats, prior: Wide, tuning: Tuning) -> list[Floats]:
+    """Scores of a device's history (time, channels), block by block, each under a precision fitted on the others."""
+    count = block_count(deviation, tuning)
     blocks = np.array_split(deviation, count)
-    others = [np.concatenate(blocks[:i] + blocks[i + 1 :]) for i in range(count)]
-    return [scores(block, precision_of([rest])) for block, rest in zip(blocks, others, strict=True)]
+    rests = [np.concatenate(blocks[:i] + blocks[i + 1 :]) for i in range(count)]
+    return [
+        scores(block, precision_of(drawn(spread_of([rest]), count - 1, prior)))
+        for block, rest in zip(blocks, rests, strict=True)
+    ]
 
 
 def unseen_device_scores(deviations: Sequence[Floats]) -> list[Floats]:
     """Scores of each device (time, channels) under a precision fitted on others, as one scores that was never seen."""
     if len(deviations) == 1:
-        return [scores(deviations[0], precision_of(deviations))]
+        return [scores(deviations[0], precision_of(spread_of(deviations)))]
     groups = min(len(deviations), DEVICE_GROUPS)
     precisions = [
-        precision_of([each for i, each in enumerate(deviations) if i % groups != group]) for group in range(groups)
+        precision_of(spread_of([each for i, each in enumerate(deviations) if i % groups != group]))
+        for group in range(groups)
     ]
     return [scores(each, precisions[i % groups]) for i, each in enumerate(deviations)]
 
@@ -212,8 +240,13 @@ def usual_scores(held_out: Sequence[Sequence[Floats]]) -> Floats:
     return np.maximum(medians, np.float32(max(SCALE_FLOOR * float(medians[0]), 1e-6)))
 
 
-def precision_of(deviations: Sequence[Floats]) -> Floats:
-    """inv(Cov(u) + D'D + shrinkage), D the differences of successive block means: what drifted in health is excused.
+def precision_of(spread: Wide) -> Floats:
+    """Its inverse: (channels, channels)."""
+    return np.linalg.inv(spread).astype(np.float32)
+
+
+def spread_of(deviations: Sequence[Floats]) -> Wide:
+    """Cov(u) + D'D + shrinkage, D the differences of successive block means: what drifted in health is excused.
 
     deviations: (time, channels) a device. Returns (channels, channels).
     """
@@ -227,7 +260,7 @@ def precision_of(deviations: Sequence[Floats]) -> Floats:
         drift += steps.T @ steps / len(wide)
     spread = covariance + drift
     diagonal = np.diag(np.maximum(np.diag(spread), 1e-8))
-    return np.linalg.inv(spread + SHRINKAGE * diagonal).astype(np.float32)
+    return np.asarray(spread + SHRINKAGE * diagonal, np.float64)
 
 
 def scores(deviation: Floats, precision: Floats) -> Floats:

@@ -35,6 +35,11 @@ class Verdict:
         """The score of the strangest channel: (n,)."""
         return np.asarray(self.score.max(axis=1))
 
+    def shares(self, row: int) -> NDArray[np.float64]:
+        """Each channel's share in one row: (channels,), sums to 1; by how far it is beyond half of the limit."""
+        parts = np.square(np.maximum(self.score[row] - self.limit[row] / 2, 0), dtype=np.float64)
+        return np.asarray(parts / parts.sum() if parts.sum() > 0 else np.full(len(parts), 1 / len(parts)))
+
 
 def state_widths(channels: int) -> Mapping[str, int]:
     """Floats that a device keeps for each event channel."""
