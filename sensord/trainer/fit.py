@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sensord.detection.baselines import Expectation
 from sensord.detection.scorer import Flags
 from sensord.model.network import INPUT_LIMIT, Network, NetworkShape
 from sensord.readings import Floats
@@ -76,6 +77,13 @@ def blank_trunk(channels: int, options: FitOptions) -> Network:
     """The network before its first step; seeds torch."""
     torch.manual_seed(options.seed)
     return Network(NetworkShape(channels, options.hidden, options.cell)).eval()
+
+
+def baseline_trunk(expectation: Expectation, channels: int, options: FitOptions) -> Network:
+    """What a baseline's head looks at; VAR and T2 see nothing of theirs."""
+    if expectation is Expectation.EWMA:
+        return Network(NetworkShape(channels, channels, "ewma")).eval()
+    return blank_trunk(channels, options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from sensord.detection.baselines import Expectation
+from sensord.detection.baselines import BASELINES, Expectation
 from sensord.model.bundle import (
     FORMAT_VERSION,
     Bundle,
@@ -18,10 +18,10 @@ from sensord.model.bundle import (
     pack,
     unpack,
 )
-from sensord.model.network import Network, NetworkShape
+from sensord.model.network import Network
 from sensord.trainer.calibrate import Calibration, calibrate, device_scaler, fleet_scaler
 from sensord.trainer.event_channels import learn_events
-from sensord.trainer.fit import FitOptions, blank_trunk, fit_trunk
+from sensord.trainer.fit import FitOptions, baseline_trunk, fit_trunk
 from sensord.trainer.history import History
 from sensord.trainer.offline import replay
 from sensord.trainer.threshold import DAY_S, AlarmBudget, ThresholdRule
@@ -85,15 +85,9 @@ def fit_network(history: History, options: FitOptions, progress: Callable[[int, 
 
 
 def trunks(history: History, options: FitOptions, progress: Callable[[int, int], None]) -> dict[Expectation, Network]:
-    """What each expectation's head looks at; VAR and T2 see nothing of theirs. Only the model's is fitted."""
+    """What each expectation's head looks at. Only the model's is fitted."""
     fitted, channels = fit_network(history, options, progress), len(history.channels)
-    return {
-        Expectation.MODEL: fitted,
-        Expectation.UNTRAINED: blank_trunk(channels, options),
-        Expectation.EWMA: Network(NetworkShape(channels, channels, "ewma")).eval(),
-        Expectation.VAR: fitted,
-        Expectation.T2: fitted,
-    }
+    return {Expectation.MODEL: fitted} | {each: baseline_trunk(each, channels, options) for each in BASELINES}
 
 
 def assemble(

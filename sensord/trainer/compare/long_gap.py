@@ -18,14 +18,13 @@ from sensord.detection.scorer import Flags
 from sensord.model.network import Network
 from sensord.readings import Floats
 from sensord.trainer.calibrate import RIDGE, Scaler, device_scaler, fleet_scaler
-from sensord.trainer.fit import FitOptions, fit_trunk, head_equations, head_inputs
+from sensord.trainer.fit import FitOptions, baseline_trunk, fit_trunk, head_equations, head_inputs
 
 CHANNELS = 3  # command, load, response
 COMMAND, HOLD = 3, 8  # readings that the command lasts, and load and response
 IDLE = (20, 60)  # readings from a response to the next command
 JITTER = 0.1  # of the gap, up or down
 NOISE = 0.1  # one sigma, of the command's height
-UNTRAINED = "untrained"  # the LSTM as it is drawn, with a fitted head
 
 Report = Callable[[str, int, int], None]  # (stage, done, of)
 
@@ -84,9 +83,9 @@ def long_gap(
     for cell in cells:
         network = fit_trunk(scaled, FitOptions(cell=cell, seed=seed), partial(report, cell))
         found[cell] = world.auc(network, Expectation.MODEL)
-    drawn = fit_trunk(scaled, FitOptions(steps=0, seed=seed), lambda done, of: None)
-    found[UNTRAINED] = world.auc(drawn, Expectation.MODEL)
-    return found | {str(baseline): world.auc(drawn, baseline) for baseline in reversed(BASELINES)}
+    options = FitOptions(seed=seed)
+    baselines = {each: world.auc(baseline_trunk(each, CHANNELS, options), each) for each in BASELINES}
+    return found | {str(each): area for each, area in baselines.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
