@@ -35,7 +35,7 @@ class FitOptions:
     streams: int = 32
     shortest: int = 64
     longest: int = 512
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-2
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     noise: float = 0.1
