@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sensord.detection.baselines import Expectation
+from sensord.detection.scorer import Flags
 from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats
-from sensord.trainer.fit import Normal, Wide, head_equations
+from sensord.trainer.fit import Normal, Wide, foresight, head_equations
 from sensord.trainer.threshold import HeldOut, ThresholdRule, calm_scores
 from sensord.trainer.trace import trace
 
@@ -91,11 +92,12 @@ def calibrate(
 
     histories: device id -> (time, channels) in channel units, NaN where absent, healthy, in time order.
     """
+    inputs = useful_inputs(network, histories, expectation)
     earlier = {name: values[: _kept(values)] for name, values in histories.items()}
-    trial, left_out = fit_profiles(network, earlier, tuning, expectation)
+    trial, left_out = fit_profiles(network, earlier, tuning, inputs)
     live_like = replace(trial, threshold=trial.usual * left_out.factors(rule, left_out.own, tuning))
     late, error = _late(network, live_like, histories, tuning)
-    fitted, left_out = fit_profiles(network, histories, tuning, expectation)
+    fitted, left_out = fit_profiles(network, histories, tuning, inputs)
     factors = left_out.factors(rule, late, tuning)
     factor = float(factors[-1])
     calm = np.median(np.concatenate([calm_scores(each, factor, tuning) for each in left_out.own]))
@@ -120,10 +122,10 @@ class _LeftOut:
 
 
 def fit_profiles(
-    network: Network, histories: Mapping[str, Floats], tuning: Tuning, expectation: Expectation
+    network: Network, histories: Mapping[str, Floats], tuning: Tuning, inputs: Flags
 ) -> tuple[Profiles, _LeftOut]:
     """Profiles that lack nothing but thresholds."""
-    draft = fit_heads(network, histories, expectation)
+    draft = fit_heads(network, histories, inputs)
     fleet, own = _deviations(network, draft, histories, tuning)
     priors = _others([spread_of([each]) for each in own])
     held_out = [
@@ -140,7 +142,7 @@ def fit_profiles(
     return replace(draft, precision=precision, usual=usual), _LeftOut(known or unseen, unseen, len(usual))
 
 
-def fit_heads(network: Network, histories: Mapping[str, Floats], expectation: Expectation) -> Profiles:
+def fit_heads(network: Network, histories: Mapping[str, Floats], inputs: Flags) -> Profiles:
     """Profiles that know what to expect, but not yet how far a reading may lie from it."""
     fleet = fleet_scaler(list(histories.values()))
     own = {name: values for name, values in histories.items() if len(values) >= OWN_PROFILE}
@@ -150,7 +152,6 @@ def fit_heads(network: Network, histories: Mapping[str, Floats], expectation: Ex
         head_equations(network, scaler.apply(values)) for scaler, values in zip(scalers[1:], own.values(), strict=True)
     ]
     channels = len(fleet.mean)
-    inputs = expectation.inputs(network.shape.hidden, channels)
     return Profiles(
         tuple(own),
         np.stack([scaler.mean for scaler in scalers]),
@@ -160,6 +161,23 @@ def fit_heads(network: Network, histories: Mapping[str, Floats], expectation: Ex
         np.full(len(scalers), np.inf, np.float32),
         np.ones(len(scalers), np.float32),
     )
+
+
+def useful_inputs(network: Network, histories: Mapping[str, Floats], expectation: Expectation) -> Flags:
+    """Which of the head's inputs each channel is expected from: (channels, inputs).
+
+    A state that was fitted to little history foresees chance. So a channel's head looks at it only where it foresees
+    the last part of the histories better than the last reading alone does; then it can't do worse than a linear model.
+    """
+    hidden, channels = network.shape.hidden, network.shape.channels
+    fleet = fleet_scaler(list(histories.values()))
+    scaled = [device_scaler(values, fleet).apply(values) for values in histories.values()]
+    inputs = np.tile(expectation.inputs(hidden, channels), (channels, 1))
+    if expectation in (Expectation.MODEL, Expectation.UNTRAINED):
+        linear = Expectation.VAR.inputs(hidden, channels)
+        errors = [foresight(network, scaled, 1 - HELD_OUT, allowed) for allowed in (inputs, linear)]
+        inputs[errors[0] >= errors[1]] = linear
+    return inputs
 
 
 def _deviations(

@@ -163,11 +163,32 @@ class Normal:
         return cls(np.sum([e.gram for e in equations], axis=0), np.sum([e.cross for e in equations], axis=0))
 
     def solve(self, ridge: float, inputs: Flags) -> Floats:
-        """W of z[t+1] = W [h_t, z_t, 1]: (channels, inputs), 0 for the inputs that may not be used."""
-        head = np.zeros(self.cross.shape)
-        gram = self.gram[np.ix_(inputs, inputs)]
-        head[inputs] = np.linalg.solve(gram + ridge * np.eye(len(gram)), self.cross[inputs])
-        return np.ascontiguousarray(head.T, np.float32)
+        """W of z[t+1] = W [h_t, z_t, 1]: (channels, inputs), 0 for the inputs that may not be used.
+
+        inputs: which may be, (inputs,) for all channels alike or (channels, inputs).
+        """
+        allowed = np.broadcast_to(inputs, (self.cross.shape[1], len(self.gram)))
+        head = np.zeros(allowed.shape)
+        for used in np.unique(allowed, axis=0):
+            alike = (allowed == used).all(axis=1)
+            gram = self.gram[np.ix_(used, used)]
+            found = np.linalg.solve(gram + ridge * np.eye(len(gram)), self.cross[np.ix_(used, alike)])
+            head[np.ix_(alike, used)] = found.T
+        return np.ascontiguousarray(head, np.float32)
+
+
+def foresight(network: Network, scaled: Sequence[Floats], learnt: float, inputs: Flags) -> Wide:
+    """Mean square of each channel's one-step error on what comes after the first share `learnt` of each device's
+    history, under one head for all that was fitted on what comes before: (channels,). scaled: (time, channels) a
+    device; inputs as `Normal.solve` takes them."""
+    cuts = [round(learnt * len(values)) for values in scaled]
+    before = [head_equations(network, values[:cut]) for values, cut in zip(scaled, cuts, strict=True)]
+    head = Normal.total(before).solve(1.0, inputs)
+    squares = [
+        np.square(values[cut:] - head_inputs(network, values)[cut - 1 : -1] @ head.T)
+        for values, cut in zip(scaled, cuts, strict=True)
+    ]
+    return np.asarray(np.concatenate(squares).mean(axis=0))
 
 
 @torch.inference_mode()

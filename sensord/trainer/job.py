@@ -19,7 +19,7 @@ from sensord.model.bundle import (
     unpack,
 )
 from sensord.model.network import Network
-from sensord.trainer.calibrate import Calibration, calibrate, device_scaler, fleet_scaler
+from sensord.trainer.calibrate import HELD_OUT, Calibration, calibrate, device_scaler, fleet_scaler
 from sensord.trainer.event_channels import learn_events
 from sensord.trainer.fit import FitOptions, baseline_trunk, fit_trunk
 from sensord.trainer.history import History
@@ -77,11 +77,15 @@ def with_events(
 
 
 def fit_network(history: History, options: FitOptions, progress: Callable[[int, int], None]) -> Network:
-    """The trunk, fitted on every device scaled by its own scaler."""
+    """The trunk, fitted on the first part of every device's history, scaled by its own scaler.
+
+    The last part is left for `calibrate`, which asks of each channel whether the state foresees it better than the last
+    reading does.
+    """
     torch.set_num_threads(1)  # a fixed number, or the same seed gives other weights
     fleet = fleet_scaler(list(history.values.values()))
     scaled = [device_scaler(values, fleet).apply(values) for values in history.values.values()]
-    return fit_trunk(scaled, options, progress)
+    return fit_trunk([values[: round((1 - HELD_OUT) * len(values))] for values in scaled], options, progress)
 
 
 def trunks(history: History, options: FitOptions, progress: Callable[[int, int], None]) -> dict[Expectation, Network]:
