@@ -53,7 +53,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decay: Share = 0.998  # of the peak, a calm reading
     peak_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.4  # the limit is at least this share of the peak
     clear_share: Share = 0.6  # an alarm ends below this share of the limit
-    warm_up: Count = 32  # readings after a fresh state that are not scored
+    warm_up: Count = 31  # readings after a fresh state that are not scored: the 32nd is
     open_after: Count = 5  # anomalous readings in a row that open an episode
     close_after: Count = 20  # calm readings in a row that close it
     critical: Annotated[float, msgspec.Meta(ge=1)] = 2.0  # peaks beyond this many thresholds are critical

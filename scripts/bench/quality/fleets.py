@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sensord.detection.alerts import Alert
+from sensord.model.bundle import Bundle
 from sensord.model.network import Network
 from sensord.simulate import FleetPlan, simulate
 from sensord.trainer.calibrate import calibrate
 from sensord.trainer.history import History
-from sensord.trainer.job import TrainOptions, assemble
+from sensord.trainer.job import TrainOptions, assemble, with_events
 from sensord.trainer.offline import Recorded, replay
 from sensord.trainer.threshold import AlarmBudget
 
@@ -42,7 +43,12 @@ def rows(recorded: Recorded, some: slice) -> Recorded:
 
 def alerts_of(network: Network, history: History, options: TrainOptions, live: Sequence[Recorded]) -> list[Alert]:
     """What a bundle calibrated on the history, as `sensord train` does it, raises on live readings."""
+    return replay(calibrated(network, history, options), live, options.max_gap_s).alerts
+
+
+def calibrated(network: Network, history: History, options: TrainOptions) -> Bundle:
+    """A bundle with all thresholds, as `sensord train` sets them."""
     rule = AlarmBudget(options.alarm_budget, history.period_s)
     calibration = calibrate(network, history.values, options.tuning, rule)
-    bundle = assemble(network, history, options, calibration, {}).bundle
-    return replay(bundle, live, options.max_gap_s).alerts
+    profiles = with_events(network, history, options, calibration.profiles, rule)
+    return assemble(network, history, options, profiles, {}).bundle

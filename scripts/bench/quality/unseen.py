@@ -12,15 +12,14 @@ from dataclasses import asdict, dataclass
 import click
 import numpy as np
 
-from scripts.bench.quality.fleets import healthy_pumps
+from scripts.bench.quality.fleets import calibrated, healthy_pumps
 from sensord.detection.alerts import Alert
 from sensord.simulate import FleetPlan
-from sensord.trainer.calibrate import calibrate
 from sensord.trainer.fit import FitOptions
 from sensord.trainer.history import History
-from sensord.trainer.job import TrainOptions, assemble, fit_network
+from sensord.trainer.job import TrainOptions, fit_network
 from sensord.trainer.offline import Recorded, replay
-from sensord.trainer.threshold import DAY_S, AlarmBudget
+from sensord.trainer.threshold import DAY_S
 
 DEVICES, HISTORY, LIVE = 200, 3_000, 3_000
 EARLY = 500  # readings
@@ -55,9 +54,7 @@ def _one(seed: int, devices: int, live: int, steps: int) -> tuple[int, tuple[flo
     history = History(split.history.channels, split.history.devices[:known])
     options = TrainOptions("pumps", BUDGET, GAP_S, fit=FitOptions(seed=seed, steps=steps))
     network = fit_network(history, options.fit, lambda done, of: None)
-    calibration = calibrate(network, history.values, options.tuning, AlarmBudget(BUDGET, PERIOD_S))
-    bundle = assemble(network, history, options, calibration, {}).bundle
-    found = replay(bundle, split.live, GAP_S)
+    found = replay(calibrated(network, history, options), split.live, GAP_S)
     scored = max(int(np.flatnonzero(np.isfinite(each.score))[0]) + 1 for each in found.observations[known:])
     old, new = split.live[:known], split.live[known:]
     early = _rate(found.alerts, new, 0, EARLY)

@@ -1,0 +1,62 @@
+"""Thresholds open as many alerts on healthy scores as were asked for."""
+
+import numpy as np
+import pytest
+
+from sensord.detection.devices import Devices
+from sensord.detection.episodes import ANOMALY, Called, Instant, advance
+from sensord.model.bundle import Tuning
+from sensord.readings import Floats
+from sensord.trainer.threshold import DAY_S, AlarmBudget, HeldOut, calm_scores, level_for
+
+TUNING = Tuning(dead_time=0)
+
+
+def scores(n: int = 40_000, devices: int = 4, seed: int = 0) -> list[Floats]:
+    """Smoothed noise, as scores are."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 1, (devices, n))
+    smoothed = np.zeros((devices, n))
+    for t in range(1, n):
+        smoothed[:, t] = smoothed[:, t - 1] + (noise[:, t] - smoothed[:, t - 1]) / 15
+    return list(np.abs(smoothed * np.sqrt(29)).astype(np.float32))
+
+
+def openings(given: list[Floats], level: float) -> int:
+    """By the daemon's own episodes."""
+    devices = Devices(1, 1)
+    devices.find([str(number) for number in range(len(given))])
+    slots, count = np.arange(len(given)), 0
+    alarmed = np.zeros(len(given), np.bool_)
+    nowhere = np.zeros(len(given), np.int64)
+    for t in range(len(given[0])):
+        now = np.array([each[t] for each in given])
+        alarmed = now > np.where(alarmed, level * TUNING.clear_share, level)
+        called = Called.nothing(len(given))
+        called.score[:, ANOMALY], called.limit[:, ANOMALY], called.calls[:, ANOMALY] = now, level, alarmed
+        moves = advance(devices, Instant(slots, nowhere + t, nowhere + t, nowhere), called, TUNING, 1 << 60)
+        count += len(moves.opened)
+    return count
+
+
+def test_a_level_opens_as_many_alerts_as_were_asked_for() -> None:
+    """160,000 readings; 160 asked is counted, 16 comes from the tail."""
+    given = scores()
+    for asked in (160, 16):
+        level = level_for(asked / 160_000, given, TUNING)
+        assert openings(scores(seed=1), level) == pytest.approx(asked, rel=0.5)
+
+
+def test_a_smaller_budget_never_lowers_the_threshold() -> None:
+    held_out = HeldOut(scores(10_000), [])
+    budgets = [AlarmBudget(per_day, 300.0).factor(held_out, TUNING) for per_day in (1.0, 0.1, 0.01, 0.001)]
+    assert budgets == sorted(budgets)
+    whole = AlarmBudget(0.1, 300.0)
+    assert whole.part(0.5) == AlarmBudget(0.05, 300.0)
+    assert pytest.approx(86_400.0) == DAY_S
+
+
+def test_scores_that_raise_an_alarm_are_not_calm() -> None:
+    given = np.array([1, 1, 5, 3, 3, 1, 3, 1], np.float32)
+    tuning = Tuning(clear_share=0.5)
+    assert calm_scores(given, 4.0, tuning).tolist() == [1, 1, 1, 3, 1]  # 5, and what holds on to it, are out
