@@ -31,6 +31,7 @@ from sensord.cli.main import sensord as root
 from sensord.clock import MICROSECONDS
 from sensord.daemon.policy import Pace
 from sensord.detection.alerts import AlertChange, Kind, Severity, Status
+from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.devices import RING
 from sensord.model.bundle import Tuning
 from sensord.model.network import WAVE
@@ -230,6 +231,9 @@ def test_the_numbers_are_the_code_s() -> None:
         f"padded to {WAVE} rows",
         f"{RING} readings around the opening",
         f"each device's last {RING} readings",
+        f"For {tuning.dead_time} readings after that",
+        f"by at most a factor of {tuning.adaptation_limit:g}",
+        f"No reading for {FleetSettings(topics=('any',)).silent_periods:g} sampling periods",
         f"at least {needs.per_device} readings of a device and {needs.in_all} in all",
         f"A device with {OWN_PROFILE} or more",
         f"the first {SKAB_HISTORY} rows of each file",
@@ -255,9 +259,10 @@ def test_every_exit_code_is_listed() -> None:
     assert first_column(section("Exit codes"))[: len(codes)] == [str(code) for code in sorted(codes)]
 
 
-def test_the_kinds_that_nothing_detects_are_owned_up_to() -> None:
-    for kind in Kind:
-        assert f"`{kind}`" in section("Limits"), kind
+def test_every_kind_of_alert_is_listed() -> None:
+    assert {cell.strip("`") for cell in first_column(section("Kinds of alert"))} == set(Kind)
+    calling = {each.kind for each in EVENT_CHANNELS} | {Kind.ANOMALY, Kind.SILENT}
+    assert calling == set(Kind), "a kind that nothing calls"
 
 
 # --- queries ---------------------------------------------------------------------------------------------------------

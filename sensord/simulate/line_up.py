@@ -18,6 +18,7 @@ from sensord.simulate.faults import CHANNELS_OF, MARGIN, FaultKind, Planted
 
 STROKE_AFTER, STROKE = 30, 4  # readings: from normal speed on, and how long the stroke shows
 SETTLES = 15  # readings of high speed before the main shows
+SHORTEST_RUN = 30  # readings at high speed, of a run that is worth a fault
 SURGE_BAR, SHIFT_BAR, PULSATION_BAR = 2.0, 0.6, 0.4
 
 
@@ -49,7 +50,7 @@ def high_runs(random: np.random.Generator, modes: NDArray[np.int64], machine: in
 
 def plant_wrong(random: np.random.Generator, runs: Sequence[HighRun], healthy: int, count: int) -> list[Planted]:
     """Line up the wrong main in so many runs, none before row `healthy`. Raises ValueError when there are too few."""
-    late = [run for run in runs if run.stroke >= healthy + MARGIN]
+    late = [run for run in runs if run.stroke >= healthy + MARGIN and run.stop - run.start > SHORTEST_RUN]
     if count > len(late):
         raise ValueError(f"{count} wrong line-ups need as many runs at high speed; there are {len(late)}")
     kind = FaultKind.WRONG_LINE_UP

@@ -35,6 +35,11 @@ def test_a_wrong_line_up_turns_the_pressure_s_shift_around_and_nothing_else(
     assert not changed.any()
 
 
+def test_a_run_that_the_recording_cuts_short_gets_no_fault() -> None:
+    every = simulate(FleetPlan(readings=6_000, healthy_readings=4_000, line_ups=True))
+    assert all(fault.start_at < fault.end_at for fault in every.truth)
+
+
 def test_without_line_ups_no_such_fault_is_planted() -> None:
     plan = FleetPlan(devices=8, readings=6_000, healthy_readings=3_000, faults=8, seed=3)
     assert FaultKind.WRONG_LINE_UP not in {fault.kind for fault in simulate(plan).truth}

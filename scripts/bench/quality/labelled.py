@@ -1,4 +1,4 @@
-"""Labelled data judged as `sensord evaluate` does: SKAB, turbofans, and a simulated fleet whose faults need a memory."""
+"""Labelled data judged as `sensord evaluate` does: SKAB, turbofans, a simulated fleet whose faults need a memory."""
 
 import statistics
 from collections.abc import Sequence
