@@ -22,7 +22,8 @@ def create_text(path: Path) -> Iterator[TextIO]:
         with _created(partial, path.suffix) as text:
             yield text
     except KeyboardInterrupt:
-        partial.replace(path)
+        if partial.exists():  # it may come before the file does
+            partial.replace(path)
         raise
     partial.replace(path)
 

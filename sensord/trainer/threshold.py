@@ -13,6 +13,8 @@ from sensord.trainer.tail import Tail
 
 DAY_S = 86_400.0
 ENOUGH = 50  # openings that a tail is fitted to; what happens oftener is counted
+SELDOM = 0.99
+YOUNG = 1_000  # readings: a shorter history is young
 STEPS = 8  # levels tried while the readings beyond grow by half
 
 
@@ -62,10 +64,21 @@ class AlarmBudget:
     period_s: float
 
     def factor(self, held_out: HeldOut, tuning: Tuning) -> float:
-        return level_for(self.per_device_day * self.period_s / DAY_S, held_out.left_out, tuning)
+        return optimism(held_out) * level_for(self.per_device_day * self.period_s / DAY_S, held_out.left_out, tuning)
 
     def part(self, share: float) -> "AlarmBudget":
         return AlarmBudget(self.per_device_day * share, self.period_s)
+
+
+def optimism(held_out: HeldOut) -> float:
+    """By how much later scores exceed left-out ones, at the level that a hundredth of them exceeds; at least 1.
+
+    What was left out of a short history is still much like what lies on both sides of it. The longer histories are, the
+    less of the difference counts, and none from `YOUNG` readings on.
+    """
+    late, left_out = (float(np.quantile(np.concatenate(each), SELDOM)) for each in (held_out.late, held_out.left_out))
+    shortness = max(0.0, 1 - float(np.median([len(each) for each in held_out.left_out])) / YOUNG)
+    return max(1.0, late / left_out) ** shortness if left_out > 0 else 1.0
 
 
 def level_for(openings: float, scores: Sequence[Floats], tuning: Tuning) -> float:

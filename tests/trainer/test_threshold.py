@@ -48,12 +48,22 @@ def test_a_level_opens_as_many_alerts_as_were_asked_for() -> None:
 
 
 def test_a_smaller_budget_never_lowers_the_threshold() -> None:
-    held_out = HeldOut(scores(10_000), [])
+    held_out = HeldOut(scores(10_000), scores(10_000))
     budgets = [AlarmBudget(per_day, 300.0).factor(held_out, TUNING) for per_day in (1.0, 0.1, 0.01, 0.001)]
     assert budgets == sorted(budgets)
     whole = AlarmBudget(0.1, 300.0)
     assert whole.part(0.5) == AlarmBudget(0.05, 300.0)
     assert pytest.approx(86_400.0) == DAY_S
+
+
+def test_a_threshold_makes_up_for_what_a_short_history_hides_and_only_there() -> None:
+    rule = AlarmBudget(1.0, 300.0)
+    for length, raised in ((500, 1.5**0.5), (2_000, 1.0)):
+        hidden = scores(length, devices=20)
+        honest = rule.factor(HeldOut(hidden, hidden), TUNING)
+        later = [(1.5 * each).astype(np.float32) for each in hidden]
+        assert rule.factor(HeldOut(hidden, later), TUNING) == pytest.approx(raised * honest)
+        assert rule.factor(HeldOut(hidden, [(each / 2).astype(np.float32) for each in hidden]), TUNING) == honest
 
 
 def test_scores_that_raise_an_alarm_are_not_calm() -> None:
