@@ -45,7 +45,7 @@ def draw_long_gap(found: LongGap, folder: Path) -> Path:
     axes.axhline(0.5, color=GRID, linewidth=6, zorder=0)
     for name in found.names:
         means = [found.mean(gap, name) for gap in gaps]
-        colour, mark = _colour(name), MARKS.get(name, "")
+        colour, mark = _colour(name), MARKS.get(name, "x")  # seen where there is one gap alone, too
         axes.plot(gaps, means, color=colour, marker=mark, markersize=5, linestyle=DASHES.get(name, "-"), label=name)
         if name in MARKS:
             for gap in gaps:
