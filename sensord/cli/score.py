@@ -14,7 +14,7 @@ from sensord.cli.context import engine_of, settings_of
 from sensord.cli.options import OneOf
 from sensord.cli.output import Format
 from sensord.cli.recordings import file_options, progress_bars
-from sensord.detection.alerts import Kind
+from sensord.detection.episodes import KINDS
 from sensord.detection.fleet import Observation, Outcome
 from sensord.errors import ModelMissing, RecordingUnreadable
 from sensord.model.bundle import Bundle, Packed, unpack
@@ -99,7 +99,7 @@ def _rows(device: Recorded, seen: Observation) -> Iterator[list[object]]:
     for row, stamp in enumerate(stamps.tolist()):
         alarmed = bool(seen.alarmed[row])
         verdict = [Outcome(seen.outcome[row]).name.lower(), _number(seen.score[row]), _number(seen.limit[row]), alarmed]
-        kind = Kind.ANOMALY.value if alarmed else None
+        kind = KINDS[seen.kind[row]].value if alarmed else None
         yield [device.device_id, stamp, *verdict, kind, *map(_number, seen.expected[row])]
 
 

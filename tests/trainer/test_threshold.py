@@ -7,7 +7,7 @@ from sensord.detection.devices import Devices
 from sensord.detection.episodes import ANOMALY, Called, Instant, advance
 from sensord.model.bundle import Tuning
 from sensord.readings import Floats
-from sensord.trainer.threshold import DAY_S, AlarmBudget, HeldOut, calm_scores, level_for
+from sensord.trainer.threshold import AlarmBudget, HeldOut, calm_scores, level_for
 
 TUNING = Tuning(dead_time=0)
 
@@ -53,7 +53,6 @@ def test_a_smaller_budget_never_lowers_the_threshold() -> None:
     assert budgets == sorted(budgets)
     whole = AlarmBudget(0.1, 300.0)
     assert whole.part(0.5) == AlarmBudget(0.05, 300.0)
-    assert pytest.approx(86_400.0) == DAY_S
 
 
 def test_a_threshold_makes_up_for_what_a_short_history_hides_and_only_there() -> None:

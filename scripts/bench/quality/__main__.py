@@ -22,16 +22,15 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a figure should reach, and has to: at least, or at most where that is less."""
+    """What a figure should reach, and has to. at_most: less is better."""
 
     figure: str
     reach: float
     needs: float
+    at_most: bool = False
 
     def verdict(self, found: float) -> str:
-        less_is_better = self.reach < self.needs
-        good = found <= self.reach if less_is_better else found >= self.reach
-        enough = found <= self.needs if less_is_better else found >= self.needs
+        good, enough = (found <= aim if self.at_most else found >= aim for aim in (self.reach, self.needs))
         return "reached" if good else "enough" if enough else "MISSED"
 
 
@@ -59,15 +58,22 @@ def _unseen(_: Path, seeds: Sequence[int]) -> Figures:
     return {"scored_by": float(found.first_scored), "ratio": found.ratio}
 
 
+TURBOFANS = (Aim("alerted", 1.0, 0.95), Aim("lead", 60, 45), Aim("early", 0.05, 0.10, at_most=True))
 BENCHES: dict[str, tuple[Callable[[Path, Sequence[int]], Figures], tuple[Aim, ...]]] = {
-    "skab": (labelled.skab, (Aim("f1", 0.90, 0.85), Aim("far", 0.10, 0.15))),
-    "long-gap-200": (_long_gap(200), (Aim("lstm", 0.98, 0.95), Aim("rnn", 0.649, 0.65), Aim("var1", 0.649, 0.65))),
-    "long-gap-400": (_long_gap(400), (Aim("lstm", 0.95, 0.5),)),
+    "skab": (labelled.skab, (Aim("f1", 0.90, 0.85), Aim("far", 0.10, 0.15, at_most=True))),
+    "long-gap-200": (
+        _long_gap(200),
+        (Aim("lstm", 0.98, 0.95), *(Aim(name, 0.65, 0.65, at_most=True) for name in ("rnn", "t2", "var1"))),
+    ),
+    "long-gap-400": (_long_gap(400), (Aim("lstm", 0.95, 0.95),)),
     "line-ups": (lambda _, seeds: labelled.line_ups(seeds), (Aim("margin", 0.2, 0.0), Aim("worst_margin", 0.2, 0.001))),
-    "turbofans": (labelled.turbofans, (Aim("alerted", 1.0, 0.95), Aim("lead", 60, 45), Aim("early", 0.05, 0.10))),
-    "budget": (_budget, (Aim("off", 1.25, 2.0),)),
+    "turbofans": (
+        labelled.turbofans,
+        (Aim("alerted", 1.0, 0.95), Aim("lead", 60, 45), Aim("early", 0.05, 0.10, at_most=True)),
+    ),
+    "budget": (_budget, (Aim("off", 1.25, 2.0, at_most=True),)),
     "explanation": (_explanation, (Aim("first", 0.90, 0.85), Aim("first_three", 0.98, 0.95))),
-    "unseen": (_unseen, (Aim("scored_by", 32, 64), Aim("ratio", 2, 3))),
+    "unseen": (_unseen, (Aim("scored_by", 32, 64, at_most=True), Aim("ratio", 2, 3, at_most=True))),
 }
 
 
