@@ -116,7 +116,9 @@ def _table(findings: Findings) -> str:
         rows.append((alert.opened_at, [verdict, link(alert.device_id), "none", "", ""], [alert], None))
     drawn = (_row(what, alerts, delay) for _, what, alerts, delay in sorted(rows, key=lambda row: row[0]))
     after = findings.bundle.manifest.tuning.open_after - 1
-    note = f"The delay reaches to the alert's first anomalous reading; the alert is raised {after} readings later."
+    note = (
+        f"The delay reaches to the alert's first anomalous reading; the alert is raised up to {after} readings later."
+    )
     return table(headings, drawn, right=(6, 7), note=note)
 
 

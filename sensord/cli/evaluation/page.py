@@ -30,7 +30,7 @@ NOTE = (
     "F1, FAR (false alarms) and MAR (missed alarms) count readings, pooled over devices. VUS-PR is the volume under "
     "the surface of precision, recall and buffer, of each device, averaged; it needs no threshold. Found counts faults "
     "with an alert, precision alerts with a fault. Delay: readings from a fault's beginning to its first alert's, "
-    "median and quartiles; the alert is raised {after} readings later. False alarms: per {per} of healthy time."
+    "median and quartiles; the alert is raised up to {after} readings later. False alarms: per {per} of healthy time."
 )
 LEAD_NOTE = (
     " Alerted: devices with an alert before they fail. Early: those that alert in the first half of life. Lead: "
