@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.bench.quality.labelled import event_f1, line_up_trial
 from scripts.bench.throughput import CONTENDERS, compared, turns
+from sensord.simulate import FleetPlan
+from sensord.trainer.evaluation.judging import evaluate
+from sensord.trainer.fit import FitOptions
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,3 +49,11 @@ def test_the_benchmark_reads_all_with_every_contender(kafka: str) -> None:
     assert found["store"] == "SQLite"
     assert {"processor", "cores"} <= found["machine"].keys()
     assert {"python", "sensord", "torch", "kafka-python"} <= found["versions"].keys()
+
+
+@pytest.mark.slow
+def test_the_lstm_finds_the_faults_that_need_a_memory_and_no_baseline_does() -> None:
+    plan = FleetPlan(devices=10, readings=5_500, healthy_readings=4_000, faults=6, line_ups=True)
+    run = evaluate(line_up_trial(plan), FitOptions(steps=400))
+    best = max(event_f1(figures) for figures in run.baselines.values())
+    assert event_f1(run.model) >= best + 0.2

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sensord.clock import MICROSECONDS
 from sensord.simulate import line_up
-from sensord.simulate.duty import duty_cycle
+from sensord.simulate.duty import Mode, duty_cycle
 from sensord.simulate.dynamics import drift
 from sensord.simulate.faults import Effects, Fault, Planted, plant, stick
 from sensord.simulate.pump import CHANNELS, NAMES, Channel, Machines, Site, run
@@ -76,10 +76,10 @@ def simulate(plan: FleetPlan) -> Simulation:
     """Run the fleet. Raises ValueError when the faults don't fit behind the healthy part."""
     rows = SETTLING + plan.readings
     randoms = [_random(plan.seed, 1, number) for number in range(plan.devices)]
-    modes = np.stack([duty_cycle(random, rows) for random in randoms], axis=1)
+    modes = np.stack([_duty(plan, random, rows) for random in randoms], axis=1)
     machines = Machines.draw(randoms, modes)
 
-    planted, effects = _line_ups(plan, modes) if plan.line_ups else _six_kinds(plan, modes)
+    planted, effects = _line_ups(plan, rows) if plan.line_ups else _six_kinds(plan, modes)
     values = run(machines, _site(plan, rows), effects)
     for fault in planted:
         if fault.kind == "sensor_stuck":
@@ -93,6 +93,10 @@ def simulate(plan: FleetPlan) -> Simulation:
     return Simulation(plan, CHANNELS, device_ids, at, values[SETTLING:], tuple(truth))
 
 
+def _duty(plan: FleetPlan, random: np.random.Generator, rows: int) -> NDArray[np.int64]:
+    return np.full(rows, Mode.NORMAL) if plan.line_ups else duty_cycle(random, rows)
+
+
 def _six_kinds(plan: FleetPlan, modes: NDArray[np.int64]) -> tuple[list[Planted], Effects]:
     chance = _random(plan.seed, 2)
     planted = plant(chance, modes, SETTLING + plan.healthy_readings, plan.faults, plan.severity)
@@ -102,12 +106,12 @@ def _six_kinds(plan: FleetPlan, modes: NDArray[np.int64]) -> tuple[list[Planted]
     return planted, effects
 
 
-def _line_ups(plan: FleetPlan, modes: NDArray[np.int64]) -> tuple[list[Planted], Effects]:
-    randoms = [_random(plan.seed, 4, number) for number in range(plan.devices)]
-    runs = [run for number, random in enumerate(randoms) for run in line_up.high_runs(random, modes[:, number], number)]
-    wrong = line_up.plant_wrong(_random(plan.seed, 2), runs, SETTLING + plan.healthy_readings, plan.faults)
-    effects = Effects.none(*modes.shape)
-    effects.pressure_bar[:] += line_up.pressure(randoms, effects.pressure_bar.shape, runs, wrong)
+def _line_ups(plan: FleetPlan, rows: int) -> tuple[list[Planted], Effects]:
+    machines = range(plan.devices)
+    found = [each for number in machines for each in line_up.line_ups(_random(plan.seed, 4, number), rows, number)]
+    wrong = line_up.plant_wrong(_random(plan.seed, 2), found, SETTLING + plan.healthy_readings, plan.faults)
+    effects = Effects.none(rows, plan.devices)
+    line_up.add(effects, found, wrong)
     return wrong, effects
 
 

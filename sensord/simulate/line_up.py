@@ -1,75 +1,72 @@
-"""A valve that decides hundreds of readings later what is normal: faults that nobody sees who has forgotten its stroke.
+"""A valve that decides long before what is normal: faults that nobody sees who has forgotten its stroke.
 
-When a pump comes back to normal speed a valve lines it up with one of two mains. Its stroke shows for a few readings:
-closing the bypass sends a surge through the pressure, opening it a dip (water hammer). At normal speed both mains look
-alike. At high speed the pressure pulsates, and its mean lies higher or lower by the main that the pump delivers to.
-When the wrong main is lined up, the pressure is one that is normal after the other stroke.
+These pumps run round the clock. Ever and again a pump's valve turns to one of two mains, drawn by tossing a coin. Its
+stroke shows for a few readings: the flow rises while the upper main fills, and falls while the lower one drains.
+Hundreds of readings later a booster kicks, which draws a current, and the reading after it the pressure swings up in
+the one main and down in the other. Nothing else tells the mains apart. A valve that is wired the wrong way round turns
+to the main that it was not told: each of its swings, seen for itself, is one that is as frequent in health.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sensord.simulate.duty import Mode
-from sensord.simulate.dynamics import Signal
-from sensord.simulate.faults import CHANNELS_OF, MARGIN, FaultKind, Planted
+from sensord.simulate.faults import CHANNELS_OF, MARGIN, Effects, FaultKind, Planted
 
-STROKE_AFTER, STROKE = 30, 4  # readings: from normal speed on, and how long the stroke shows
-SETTLES = 15  # readings of high speed before the main shows
-SHORTEST_RUN = 30  # readings at high speed, of a run that is worth a fault
-SURGE_BAR, SHIFT_BAR, PULSATION_BAR = 2.0, 0.6, 0.4
+STROKE = 4  # readings that the valve's stroke shows
+GAP = (180, 220)  # readings from the stroke to the swing
+REST = (20, 60)  # readings from a swing to the next stroke
+SWINGS = 5  # that a valve wired the wrong way round gets wrong
+STROKE_SHARE, KICK_SHARE = 0.15, 0.25  # of the flow, of the current
+SWING_BAR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class HighRun:
-    """A run at high speed: rows [start, stop) of one machine. stroke: the row of the one that decides its pressure.
+class LineUp:
+    """A machine's valve turns at row `stroke`, and at row `swing` the pressure tells where to.
 
-    direction: 1 after a surge, -1 after a dip.
+    direction: 1 to the upper main, -1 to the lower one.
     """
 
     machine: int
-    start: int
-    stop: int
     stroke: int
+    swing: int
     direction: int
 
 
-def high_runs(random: np.random.Generator, modes: NDArray[np.int64], machine: int) -> list[HighRun]:
-    """One machine's runs at high speed, modes (readings,), each with a stroke drawn by tossing a coin."""
-    edges = np.flatnonzero(np.diff(modes)) + 1
-    runs = []
-    for before, start, stop in zip([0, *edges[:-1]], edges, [*edges[1:], len(modes)], strict=True):
-        if modes[start] == Mode.HIGH:
-            direction = int(random.choice([-1, 1]))
-            stroke = min(before + STROKE_AFTER, start - STROKE)
-            runs.append(HighRun(machine, int(start), int(stop), int(stroke), direction))
-    return runs
+def line_ups(random: np.random.Generator, readings: int, machine: int) -> list[LineUp]:
+    """One machine's, in time order."""
+    found: list[LineUp] = []
+    stroke = int(random.integers(*REST))
+    while (swing := stroke + int(random.integers(*GAP, endpoint=True))) < readings:
+        found.append(LineUp(machine, stroke, swing, int(random.choice([-1, 1]))))
+        stroke = swing + int(random.integers(*REST, endpoint=True))
+    return found
 
 
-def plant_wrong(random: np.random.Generator, runs: Sequence[HighRun], healthy: int, count: int) -> list[Planted]:
-    """Line up the wrong main in so many runs, none before row `healthy`. Raises ValueError when there are too few."""
-    late = [run for run in runs if run.stroke >= healthy + MARGIN and run.stop - run.start > SHORTEST_RUN]
-    if count > len(late):
-        raise ValueError(f"{count} wrong line-ups need as many runs at high speed; there are {len(late)}")
+def plant_wrong(random: np.random.Generator, found: Sequence[LineUp], healthy: int, count: int) -> list[Planted]:
+    """Wire so many valves the wrong way round for a while, none before row `healthy`.
+
+    found: all machines', each in time order. Raises ValueError when there are too few.
+    """
+    spells = []
+    for machine in sorted({each.machine for each in found}):
+        late = [each for each in found if each.machine == machine and each.stroke >= healthy + MARGIN]
+        spells += [late[first : first + SWINGS] for first in range(0, len(late) - SWINGS + 1, SWINGS + 1)]
+    if count > len(spells):
+        raise ValueError(f"{count} wrong line-ups need as many spells of {SWINGS} swings; there are {len(spells)}")
     kind = FaultKind.WRONG_LINE_UP
+    chosen = [spells[n] for n in random.permutation(len(spells))[:count].tolist()]
     return [
-        Planted(late[n].machine, kind, late[n].start + SETTLES, late[n].stop, CHANNELS_OF[kind], 1.0)
-        for n in random.permutation(len(late))[:count].tolist()
+        Planted(spell[0].machine, kind, spell[0].swing, spell[-1].swing + 1, CHANNELS_OF[kind], 1.0) for spell in chosen
     ]
 
 
-def pressure(
-    randoms: Sequence[np.random.Generator], shape: tuple[int, int], runs: Sequence[HighRun], wrong: Sequence[Planted]
-) -> Signal:
-    """What strokes and mains do to the pressure, bar: (readings, machines). randoms: one generator a machine."""
-    faulty = {(fault.machine, fault.stop) for fault in wrong}
-    bar = np.zeros(shape)
-    for run in runs:
-        bar[run.stroke : run.stroke + STROKE, run.machine] += run.direction * SURGE_BAR
-        shows = slice(run.start + SETTLES, run.stop)
-        main = -run.direction if (run.machine, run.stop) in faulty else run.direction
-        pulses = randoms[run.machine].standard_normal(len(bar[shows]))
-        bar[shows, run.machine] += main * SHIFT_BAR + PULSATION_BAR * pulses
-    return bar
+def add(effects: Effects, found: Sequence[LineUp], wrong: Sequence[Planted]) -> None:
+    """Write what strokes, kicks and swings do."""
+    for each in found:
+        faulty = any(fault.machine == each.machine and fault.start <= each.swing < fault.stop for fault in wrong)
+        effects.flow_gain[each.stroke : each.stroke + STROKE, each.machine] *= 1 + each.direction * STROKE_SHARE
+        effects.current_gain[each.swing - 1, each.machine] *= 1 + KICK_SHARE
+        effects.pressure_bar[each.swing, each.machine] += SWING_BAR * (-each.direction if faulty else each.direction)

@@ -20,7 +20,7 @@ from sensord.trainer.threshold import AlarmBudget
 Figures = dict[str, float]
 HALVES = 2
 
-# A valve's stroke, seen for a few readings, decides how high the pressure is hundreds of readings later.
+# A valve's stroke, seen for a few readings, decides which way the pressure swings hundreds of readings later.
 LINE_UPS = FleetPlan(devices=20, readings=9_000, healthy_readings=6_000, faults=24, line_ups=True)
 LINE_UP_BUDGET = 0.05
 
@@ -50,9 +50,9 @@ def turbofans(data: Path, seeds: Sequence[int]) -> Figures:
 
 def line_ups(seeds: Sequence[int]) -> Figures:
     """F1 of events of the model and its best baseline; margin: the model's lead, at the mean and in the worst seed."""
-    runs = [evaluate(_line_ups(seed), FitOptions(seed=seed)) for seed in seeds]
-    model = [_f1(run.model) for run in runs]
-    best = [max(_f1(figures) for figures in run.baselines.values()) for run in runs]
+    runs = [evaluate(line_up_trial(replace(LINE_UPS, seed=seed + 1)), FitOptions(seed=seed)) for seed in seeds]
+    model = [event_f1(run.model) for run in runs]
+    best = [max(event_f1(figures) for figures in run.baselines.values()) for run in runs]
     margins = [mine - theirs for mine, theirs in zip(model, best, strict=True)]
     return {
         "f1": statistics.mean(model),
@@ -62,8 +62,9 @@ def line_ups(seeds: Sequence[int]) -> Figures:
     }
 
 
-def _line_ups(seed: int) -> Trial:
-    simulated = simulate(replace(LINE_UPS, seed=seed + 1))
+def line_up_trial(plan: FleetPlan) -> Trial:
+    """A fleet whose valves decide hundreds of readings before what is normal, judged behind its healthy part."""
+    simulated = simulate(plan)
     cases = []
     for column, name in enumerate(simulated.device_ids):
         whole = Recorded(name, simulated.at[:, column], simulated.values[:, column].astype(np.float32))
@@ -72,13 +73,13 @@ def _line_ups(seed: int) -> Trial:
             for fault in simulated.truth
             if fault.device_id == name
         )
-        cases.append(Case(whole, LINE_UPS.healthy_readings, faults))
+        cases.append(Case(whole, plan.healthy_readings, faults))
     history = History(tuple(channel.name for channel in simulated.channels), tuple(case.head for case in cases))
-    rule = AlarmBudget(LINE_UP_BUDGET, LINE_UPS.period_s)
+    rule = AlarmBudget(LINE_UP_BUDGET, plan.period_s)
     return Trial("line-ups", history, tuple(cases), rule, asked=LINE_UP_BUDGET)
 
 
-def _f1(figures: judging.Figures) -> float:
+def event_f1(figures: judging.Figures) -> float:
     """Of events; 0 where there is no alert at all."""
     return float(np.nan_to_num(figures.events.f1))
 
