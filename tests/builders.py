@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from sensord.clock import MICROSECONDS
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.contract import Past
-from sensord.detection.fleet import Fleet, Limits, Origin
+from sensord.detection.chronicle import Origin
+from sensord.detection.fleet import Fleet, Limits
 from sensord.model.bundle import (
     FORMAT_VERSION,
     Bundle,

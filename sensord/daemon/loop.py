@@ -15,7 +15,8 @@ from sensord.daemon.models import Models
 from sensord.daemon.policy import Backoff, Pace, Timer
 from sensord.daemon.shard import Shard
 from sensord.daemon.watchdog import Watchdog
-from sensord.detection.fleet import Fleet, Limits, Origin
+from sensord.detection.chronicle import Origin
+from sensord.detection.fleet import Fleet, Limits
 from sensord.errors import OffsetsLost, PartitionLost, StoreUnavailable, Unreachable
 from sensord.metrics import Metrics
 from sensord.model.bundle import Bundle

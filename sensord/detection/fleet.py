@@ -5,27 +5,27 @@ of the readings in their order, so replaying them from a snapshot gives the same
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensord.clock import MICROSECONDS
 from sensord.detection import episodes, silence
-from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Severity, Status
+from sensord.detection.alerts import AlertChange, Reason
 from sensord.detection.channels.bank import Bank, Verdict
 from sensord.detection.channels.contract import Seen
+from sensord.detection.chronicle import Chronicle, Origin
 from sensord.detection.devices import NEVER, RING, Devices
 from sensord.detection.episodes import ANOMALY, CODE, KINDS, Called, Instant
 from sensord.detection.scorer import RESIDUAL_LIMIT, Flags, Memory, Scored, Scorer, restart, shares
 from sensord.detection.silence import WITNESS, Absence, Patience, Silence
 from sensord.model.bundle import Bundle
 from sensord.model.network import WAVE, Stepper
-from sensord.readings import Floats, Integers, Partition, Readings, waves
+from sensord.readings import Floats, Integers, Readings, waves
 
-ALERT_NAMESPACE = UUID("6d0b7a52-4b8e-5f0e-9a55-0d9f9f0c7c11")
 FOREVER = 1 << 60  # microseconds
 EVIDENCE_AGAIN = RING // 2  # readings into an episode when its evidence is taken again, now with what came after
 
@@ -79,16 +79,6 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a fleet's readings come from; it names its alerts. topic_id is "" where the broker has none."""
-
-    fleet: str
-    partition: Partition
-    topic_id: str
-    run: str = "live"
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     """How much time may pass, seconds of event time.
 
@@ -127,8 +117,9 @@ class Fleet:
         self._bank = Bank(bundle.profiles.events, len(bundle.channels))
         self._profile_rows = {name: row for row, name in enumerate(bundle.profiles.device_ids, start=1)}
         self._profile = np.zeros(0, np.int32)  # of each slot
-        self._changes = _Changes()
         self.devices = Devices(len(bundle.channels), bundle.network.state_size)
+        silent_s = self._patience.silent / MICROSECONDS if self._patience else 0.0
+        self._chronicle = Chronicle(bundle, origin, self.devices, silent_s)
 
     # --- readings ----------------------------------------------------------------------------------------------------
 
@@ -193,7 +184,7 @@ class Fleet:
         slots = wave.slots[gap]
         self.devices.steady[slots] = 0
         for slot in episodes.break_off(self.devices, slots).tolist():
-            self._close(slot, Reason.GAP)
+            self._chronicle.closed(slot, Reason.GAP)
         memory = self._gather(slots)
         restart(memory, np.ones(len(slots), np.bool_))
         self._scatter(slots, memory)
@@ -268,31 +259,39 @@ class Fleet:
         devices = self.devices
         broken = wave.slots[scored.broken]
         for slot in episodes.break_off(devices, broken).tolist() if len(broken) else ():
-            self._close(slot, Reason.RESET)
+            self._chronicle.closed(slot, Reason.RESET)
         moves = episodes.advance(devices, wave, called, self._tuning, _us(self._limits.max_episode_s))
         row_of = {slot: row for row, slot in enumerate(wave.slots.tolist())} if len(moves.opened) else {}
         for slot in moves.opened.tolist():
             row = row_of[slot]
-            shares = self._explain(values[row], scored.expected[row], self._blame(slot, row, scored, verdicts))
-            self._changes.add(self._alert(slot, shares=shares, evidence=self._evidence(slot)), "opened")
+            share = self._blame(slot, row, scored, verdicts)
+            self._chronicle.opened(slot, values[row], scored.expected[row], share)
         for slot in moves.escalated.tolist():
-            self._changes.add(self._alert(slot), "escalated")
+            self._chronicle.escalated(slot)
         for slot in moves.closed.tolist():
-            self._close(slot, Reason.CLEARED)
+            self._chronicle.closed(slot, Reason.CLEARED)
         again = moves.moved[devices.readings[moves.moved] == EVIDENCE_AGAIN]
         for slot in again.tolist():
-            self._changes.add(self._alert(slot, evidence=self._evidence(slot)))
-        self._changes.moved.update(moves.moved.tolist())
+            self._chronicle.seen_again(slot)
+        self._chronicle.went_on(moves.moved.tolist())
         for slot in moves.overdue.tolist():
             self._take_for_normal(slot, Reason.NEW_NORMAL)
 
-    def _close(self, slot: int, reason: Reason) -> None:
-        self._changes.add(self._alert(slot, closed_at=int(self.devices.last_at[slot]), reason=reason), "closed")
+    def _blame(self, slot: int, row: int, scored: Scored, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:
+        """Each channel's share in what opened an episode, by the detector that named it: (channels,), sums to 1."""
+        kind = KINDS[self.devices.kind[slot]]
+        for each, verdict in zip(self._bank.active, verdicts, strict=True):
+            if each.kind is kind:
+                return verdict.shares(row)
+        profiles, profile = self.bundle.profiles, self._profile[slot : slot + 1]
+        hidden, channels = self.bundle.network.shape.hidden, len(self.bundle.channels)
+        feedback = profiles.head[profile, :, hidden : hidden + channels]
+        return np.asarray(shares(scored.deviation[row : row + 1], profiles.precision[profile], feedback)[0])
 
     def _take_for_normal(self, slot: int, reason: Reason) -> None:
         """Close the open episode, and let what the device shows now be its level."""
         devices = self.devices
-        self._close(slot, reason)
+        self._chronicle.closed(slot, reason)
         episodes.rest(devices, np.array([slot]), self._tuning)
         devices.baseline[slot] = devices.smoothed[slot]
         devices.course[slot] = 0
@@ -308,19 +307,18 @@ class Fleet:
         devices = self.devices
         done = set()
         for slot in np.flatnonzero(devices.phase[: len(devices)] >= episodes.OPEN).tolist():
-            if (named := self._alert_id(slot)) in alert_ids:
+            if (named := self._chronicle.id_of(slot)) in alert_ids:
                 self._take_for_normal(slot, Reason.ACCEPTED)
                 devices.touch(np.array([slot]))
                 done.add(named)
         for slot in np.flatnonzero(devices.absence[: len(devices)] == Absence.SILENT).tolist():
-            alert = self._silent_alert(slot, int(devices.last_at[slot]), self._elapsed_s(slot))
-            if alert.id in alert_ids:
-                closed_at = max(silence.latest_witnessed(devices), alert.opened_at)
-                closed = replace(alert, status=Status.CLOSED, closed_at=closed_at, close_reason=Reason.ACCEPTED)
-                self._changes.add(closed, "closed")
+            since, now = int(devices.last_at[slot]), silence.latest_witnessed(devices)
+            if (named := self._chronicle.id_of_silence(slot, since)) in alert_ids:
+                elapsed_s = (now - int(devices.heard_at[slot])) / MICROSECONDS
+                self._chronicle.silence_over(slot, since, elapsed_s, max(now, since), Reason.ACCEPTED)
                 devices.absence[slot] = Absence.GIVEN_UP
                 devices.touch(np.array([slot]))
-                done.add(alert.id)
+                done.add(named)
         return done
 
     # --- silent devices ----------------------------------------------------------------------------------------------
@@ -330,120 +328,9 @@ class Fleet:
         devices.touch(np.array([slot]))
         if told.reason is None:
             devices.absent_offset[slot], devices.absent_position[slot] = offset, position
-        alert = self._silent_alert(slot, told.since, told.elapsed_s)
-        if told.reason is None:
-            self._changes.add(alert, "opened")
+            self._chronicle.fell_silent(slot, told.since, told.elapsed_s)
             return
-        closed = replace(alert, status=Status.CLOSED, closed_at=told.closed_at, close_reason=told.reason)
-        self._changes.add(replace(closed, last_offset=offset), "closed")
-
-    def _elapsed_s(self, slot: int) -> float:
-        return (silence.latest_witnessed(self.devices) - int(self.devices.heard_at[slot])) / MICROSECONDS
-
-    def _silent_alert(self, slot: int, since: int, elapsed_s: float) -> Alert:
-        """A silence, open; scores and threshold are seconds."""
-        assert self._patience is not None  # noqa: S101  # for the type checker: nobody falls silent without it
-        offset, position = int(self.devices.absent_offset[slot]), int(self.devices.absent_position[slot])
-        limit_s = self._patience.silent / MICROSECONDS
-        return replace(
-            self._alert(slot, shares=(), evidence=Evidence(self.bundle.channels, (), (), ())),
-            id=self._id(slot, Kind.SILENT, offset, position, since),
-            kind=Kind.SILENT,
-            severity=Severity.WARNING,
-            opened_at=since,
-            last_seen_at=since,
-            score_first=limit_s,
-            score_peak=elapsed_s,
-            score_last=elapsed_s,
-            threshold=limit_s,
-            readings=0,
-            first_offset=offset,
-            last_offset=offset,
-        )
-
-    # --- alerts ------------------------------------------------------------------------------------------------------
-
-    def _blame(self, slot: int, row: int, scored: Scored, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:
-        """Each channel's share in what opened an episode, by the detector that named it: (channels,), sums to 1."""
-        kind = KINDS[self.devices.kind[slot]]
-        for each, verdict in zip(self._bank.active, verdicts, strict=True):
-            if each.kind is kind:
-                return verdict.shares(row)
-        profiles, profile = self.bundle.profiles, self._profile[slot : slot + 1]
-        hidden, channels = self.bundle.network.shape.hidden, len(self.bundle.channels)
-        feedback = profiles.head[profile, :, hidden : hidden + channels]
-        return np.asarray(shares(scored.deviation[row : row + 1], profiles.precision[profile], feedback)[0])
-
-    def _explain(self, observed: Floats, expected: Floats, share: NDArray[np.float64]) -> tuple[ChannelShare, ...]:
-        """Channels with their shares, largest first."""
-        channels = self.bundle.manifest.channels
-        return tuple(
-            ChannelShare(channels[i].name, channels[i].unit, _known(observed[i]), _known(expected[i]), float(share[i]))
-            for i in np.argsort(-share, kind="stable").tolist()
-        )
-
-    def _evidence(self, slot: int) -> Evidence:
-        d = self.devices
-        seen = int(d.seen[slot])
-        places = np.arange(max(0, seen - RING), seen) % RING
-        return Evidence(
-            self.bundle.channels,
-            tuple(d.ring_at[slot, places].tolist()),
-            tuple(tuple(map(_known, row)) for row in d.ring_observed[slot, places]),
-            tuple(tuple(map(_known, row)) for row in d.ring_expected[slot, places]),
-        )
-
-    def _alert(
-        self,
-        slot: int,
-        closed_at: int | None = None,
-        reason: Reason | None = None,
-        shares: tuple[ChannelShare, ...] | None = None,
-        evidence: Evidence | None = None,
-    ) -> Alert:
-        """The device's episode as it stands."""
-        d, origin = self.devices, self.origin
-        return Alert(
-            id=self._alert_id(slot),
-            fleet=origin.fleet,
-            device_id=d.ids[slot],
-            kind=KINDS[d.kind[slot]],
-            status=Status.OPEN if closed_at is None else Status.CLOSED,
-            severity=Severity.CRITICAL if d.critical[slot] else Severity.WARNING,
-            opened_at=int(d.opened_at[slot]),
-            last_seen_at=int(d.last_seen_at[slot]),
-            closed_at=closed_at,
-            score_first=float(d.score_first[slot]),
-            score_peak=float(d.score_peak[slot]),
-            score_last=float(d.score_last[slot]),
-            threshold=float(d.threshold[slot]),
-            readings=int(d.readings[slot]),
-            top_channels=shares,
-            evidence=evidence,
-            model_id=self.bundle.id,
-            run=origin.run,
-            topic=origin.partition.topic,
-            partition=origin.partition.number,
-            first_offset=int(d.first_offset[slot]),
-            last_offset=int(d.last_offset[slot]),
-            close_reason=reason,
-        )
-
-    def _alert_id(self, slot: int) -> UUID:
-        d = self.devices
-        place = int(d.first_offset[slot]), int(d.first_position[slot]), int(d.opened_at[slot])
-        return self._id(slot, KINDS[d.first_kind[slot]], *place)
-
-    def _id(self, slot: int, kind: Kind, offset: int, position: int, opened_at: int) -> UUID:
-        """One id for one opening.
-
-        Device and position are in it because a record may carry many readings, the time because a truncated log gives
-        its offsets out again, the kind as it was at the opening.
-        """
-        origin = self.origin
-        place = (origin.partition.number, offset, position, opened_at)
-        parts = (origin.fleet, origin.run, origin.partition.topic, origin.topic_id, *place)
-        return uuid5(ALERT_NAMESPACE, "/".join(map(str, (*parts, self.devices.ids[slot], kind.value))))
+        self._chronicle.silence_over(slot, told.since, told.elapsed_s, told.closed_at, told.reason, offset)
 
     # --- another bundle ----------------------------------------------------------------------------------------------
 
@@ -455,7 +342,7 @@ class Fleet:
         new = Fleet(bundle, self.origin, self._limits, self._device)
         new._find(self.devices.ids)
         new.devices.take_over(self.devices)
-        new._changes = self._changes
+        new._chronicle.take_over(self._chronicle)
         slots = np.arange(len(self.devices))
         rescale = self._scale(slots) / new._scale(slots)
         new.devices.baseline[slots] = self.devices.baseline[slots] * rescale
@@ -486,15 +373,11 @@ class Fleet:
 
     def changes(self) -> list[AlertChange]:
         """What alerts a commit has to write; the same again until `settle`."""
-        moved = [slot for slot in sorted(self._changes.moved) if self.devices.phase[slot] >= episodes.OPEN]
-        for slot in moved:
-            self._changes.add(self._alert(slot))
-        self._changes.moved.clear()
-        return self._changes.listed()
+        return self._chronicle.pending()
 
     def settle(self) -> None:
         """The changes are committed (or were, before a replay)."""
-        self._changes = _Changes()
+        self._chronicle.settle()
 
     def pages(self) -> dict[int, bytes]:
         """State pages changed since the last snapshot; `devices.settle` when they are stored."""
@@ -504,25 +387,3 @@ class Fleet:
         """Take over stored state. Raises StateUnreadable."""
         self.devices.load(pages)
         self._find([])
-
-
-class _Changes:
-    """Alert changes since the last commit, merged by alert."""
-
-    def __init__(self) -> None:
-        self.moved: set[int] = set()  # slots whose open episode only went on
-        self._by_id: dict[UUID, AlertChange] = {}
-
-    def add(self, alert: Alert, *events: str) -> None:
-        earlier = self._by_id.get(alert.id)
-        if earlier is None:
-            self._by_id[alert.id] = AlertChange(alert, "opened" in events, events)
-            return
-        self._by_id[alert.id] = AlertChange(alert.keeping(earlier.alert), earlier.is_new, earlier.events + events)
-
-    def listed(self) -> list[AlertChange]:
-        return list(self._by_id.values())
-
-
-def _known(value: np.float32) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -44,7 +44,7 @@ class Silence:
     """A change in a device's silence. row: of the batch, whose reading shows it. since: when it last spoke.
 
     elapsed_s: how long the partition had gone on without it. reason: why its alert closes; None: it opens. closed_at:
-    microseconds UTC.
+    microseconds UTC, of one that closes.
     """
 
     slot: int
@@ -52,7 +52,7 @@ class Silence:
     since: int
     elapsed_s: float
     reason: Reason | None = None
-    closed_at: int | None = None
+    closed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,6 @@ def _fell(slot: int, heard: int, since: int, had: Absence, clock: Integers, pati
         if had >= news or row >= len(clock) - 1:
             continue
         gives_up = news is Absence.GIVEN_UP
-        reason, closed_at = (Reason.NEW_NORMAL, heard + limit) if gives_up else (None, None)
+        reason, closed_at = (Reason.NEW_NORMAL, heard + limit) if gives_up else (None, 0)
         found.append(Silence(slot, row, since, (int(clock[row + 1]) - heard) / MICROSECONDS, reason, closed_at))
     return found

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sensord.detection.alerts import Alert
-from sensord.detection.fleet import Fleet, Limits, Observation, Origin
+from sensord.detection.chronicle import Origin
+from sensord.detection.fleet import Fleet, Limits, Observation
 from sensord.model.bundle import Bundle
 from sensord.readings import Floats, Integers, Partition, Readings
 
