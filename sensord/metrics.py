@@ -126,6 +126,9 @@ class Metrics:
         )
         # --- fleets
         self.devices = Gauge("sensord_devices", "Devices with state in this process.", ["fleet"], registry=registry)
+        self.evicted_devices = Counter(
+            "sensord_evicted_devices_total", "Devices forgotten to make room.", ["fleet"], registry=registry
+        )
         self.bundle = Gauge("sensord_bundle_info", "The bundle that scores.", ["fleet", "bundle_id"], registry=registry)
         self.refused_bundles = Counter(
             "sensord_refused_bundles_total", "Bundles that did not load or fit.", ["fleet"], registry=registry
@@ -166,6 +169,10 @@ class Metrics:
     def store_failed(self) -> None:
         """The database failed in mid-work."""
         self.store_errors.inc()
+
+    def evicted(self, fleet: str, devices: int) -> None:
+        """Devices were forgotten to make room for others."""
+        self.evicted_devices.labels(fleet).inc(devices)
 
     def refused(self, fleet: str) -> None:
         """A bundle did not load or did not fit; the old one stays."""

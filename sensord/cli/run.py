@@ -3,6 +3,7 @@
 import os
 import socket
 import uuid
+from dataclasses import dataclass
 from functools import partial
 
 import click
@@ -32,8 +33,11 @@ log = structlog.get_logger()
 
 @click.command("run")
 @click.option("--accept-gap", is_flag=True, help="Go on where readings are lost, and write a gaps row.")
+@click.option(
+    "--accept-bad", is_flag=True, help="Go on where more than half of 1,000 readings are bad: dead letters they are."
+)
 @click.pass_context
-def run(ctx: click.Context, accept_gap: bool) -> None:
+def run(ctx: click.Context, accept_gap: bool, accept_bad: bool) -> None:
     """Watch the fleets: readings in from Kafka, alerts into the database.
 
     TERM or INT drains and exits with 0; a second one ends at once. What stops the daemon for good has exit code 69
@@ -47,12 +51,20 @@ def run(ctx: click.Context, accept_gap: bool) -> None:
     stop = Stop(settings.daemon.drain_timeout_s)
     stop.listen()
     torch.set_num_threads(1)  # a fixed number: scores must not depend on the machine's load
-    drained = watch(settings, accept_gap, stop)
+    drained = watch(settings, Accept(accept_gap, accept_bad), stop)
     if not drained:
         ctx.exit(EXIT_FAILURE)
 
 
-def watch(settings: Settings, accept_gap: bool, stop: Stop) -> bool:
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """What a person has said may be lost."""
+
+    gap: bool = False
+    bad: bool = False
+
+
+def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
     """Build the daemon and let it run until it is asked to stop; True if everything was committed."""
     daemon, clock = settings.daemon, SystemClock()
     with lock_for_daemon(settings.store.full_url):
@@ -66,7 +78,7 @@ def watch(settings: Settings, accept_gap: bool, stop: Stop) -> bool:
             topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]
             watchdog = Watchdog(clock, daemon.watchdog_s)
             source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, settings.kafka.session_timeout_s)
-            loop = Loop(source, Progress(engine), models, _rules(settings, accept_gap), clock, watchdog, Metrics())
+            loop = Loop(source, Progress(engine), models, _rules(settings, accept), clock, watchdog, Metrics())
             watchdog.start()
             stop.hold()
             log.info("running", topics=topics, store=settings.store.place)
@@ -83,14 +95,14 @@ def _demanded_channels(settings: Settings) -> dict[str, tuple[str, ...]]:
     return {name: tuple(fleet.channels) for name, fleet in settings.fleets.items() if fleet.channels is not None}
 
 
-def _rules(settings: Settings, accept_gap: bool) -> Rules:
+def _rules(settings: Settings, accept: Accept) -> Rules:
     daemon = settings.daemon
     fleets = {topic: _fleet_rules(name, fleet) for name, fleet in settings.fleets.items() for topic in fleet.topics}
     owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
     pace = Pace(daemon.commit_interval_s, daemon.snapshot_interval_s)
-    return Rules(fleets, owner, pace, daemon.poll_timeout_s, accept_gap, daemon.device)
+    return Rules(fleets, owner, pace, daemon.poll_timeout_s, accept.gap, accept.bad, daemon.device)
 
 
 def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:
     limits = Limits(fleet.max_gap_s, fleet.max_episode_s, fleet.silent_periods, fleet.max_future_s)
-    return FleetRules(name, limits, partial(JsonDecoder, max_future_s=fleet.max_future_s))
+    return FleetRules(name, limits, fleet.max_devices, partial(JsonDecoder, max_future_s=fleet.max_future_s))

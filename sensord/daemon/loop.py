@@ -5,14 +5,15 @@ database says is believed, and the log is replayed from the snapshot. Nothing is
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from sensord.clock import Clock
+from sensord.daemon.losses import Place, lost_offsets
 from sensord.daemon.models import Models
-from sensord.daemon.policy import Backoff, Pace, Timer
+from sensord.daemon.policy import Backoff, Pace, Quality, Standstill, Timer
 from sensord.daemon.shard import Shard
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.chronicle import Origin
@@ -20,12 +21,15 @@ from sensord.detection.fleet import Fleet, Limits
 from sensord.errors import OffsetsLost, PartitionLost, StoreUnavailable, Unreachable
 from sensord.metrics import Metrics
 from sensord.model.bundle import Bundle
-from sensord.readings import Partition
+from sensord.readings import Partition, Record
 from sensord.store.progress import Checkpoint, Claim, Progress
 from sensord.stream.decoders import Decoder
-from sensord.stream.source import Batch, Bounds, Source
+from sensord.stream.source import Batch, Source
 
 log = structlog.get_logger()
+
+ACCEPT_GAP = "to go on without what is lost, run once with --accept-gap"
+CROWDED = 1.1  # times the devices that a partition may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class FleetRules:
 
     name: str
     limits: Limits
+    max_devices: int  # of a partition
     decoder: Callable[[tuple[str, ...]], Decoder]  # from the bundle's channels
 
 
@@ -46,6 +51,7 @@ class Rules:
     pace: Pace = field(default_factory=Pace)
     poll_timeout_s: float = 0.3
     accept_gap: bool = False
+    accept_bad: bool = False
     device: str = "cpu"
 
 
@@ -70,11 +76,13 @@ class Loop:
         self._commit = Timer(rules.pace.commit_interval_s)
         self._snapshot = Timer(rules.pace.snapshot_interval_s)
         self._retry = Backoff(rules.pace.retry_first_s, rules.pace.retry_most_s)
+        self._inspection = Timer(rules.pace.inspection_interval_s)
+        self._standstill = Standstill(rules.pace.standstill_s)
 
     @property
     def ready(self) -> bool:
-        """Every assigned partition is adopted."""
-        return not self._unclaimed
+        """Every assigned partition is adopted and read."""
+        return not self._unclaimed and not any(shard.held for shard in self.shards.values())
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -90,12 +98,27 @@ class Loop:
         self._follow_assignment(batch)
         self._adopt_unclaimed()
         for partition, records in batch.records.items():
-            if (shard := self.shards.get(partition)) is not None:
-                with self._metrics.score_seconds.labels(shard.name).time():
-                    progressed = shard.feed(records)
-                self._metrics.progressed(shard.name, progressed)
+            if (shard := self.shards.get(partition)) is not None and not shard.held:
+                self._feed(shard, records)
         self._save_when_due()
+        self._inspect_log_when_due()
         self._watchdog.tick()
+
+    def _feed(self, shard: Shard, records: Sequence[Record]) -> None:
+        with self._metrics.score_seconds.labels(shard.name).time():
+            progressed = shard.feed(records)
+        if progressed is not None:
+            self._metrics.progressed(shard.name, progressed)
+            return
+        self._source.hold(shard.partition)
+        log.error(
+            "held: most of the latest readings are bad, so none of these is taken in",
+            fleet=shard.name,
+            partition=str(shard.partition),
+            offset=shard.position,
+            remedy="see `sensord dead-letters list`; mend the producer or promote a bundle with its channels, then "
+            "restart; to make dead letters of all that is bad, run once with --accept-bad",
+        )
 
     def drain(self) -> bool:
         """Commit everything with its state and leave. What can't be committed, the next owner replays; then False."""
@@ -168,6 +191,7 @@ class Loop:
             fleet=fleet,
             decoder=decoder,
             stored_model=claim.model_id,
+            quality=None if self._rules.accept_bad else Quality(),
         )
         if claim.state_offset is None:  # write where a replay can start, before there is anything to replay
             checkpoint = shard.checkpoint(snapshot=True)
@@ -192,14 +216,49 @@ class Loop:
         """Make sure that the log still holds all we need. Raises OffsetsLost unless a person has accepted the gap."""
         if claim.next_offset is None:
             return claim
-        loss = lost_offsets(claim, topic_id, self._source.bounds(claim.partition))
+        start = claim.next_offset if claim.state_offset is None else claim.state_offset
+        place = Place(claim.partition, claim.topic_id, start, claim.next_offset)
+        loss = lost_offsets(place, topic_id, self._source.bounds(claim.partition))
         if loss is None:
             return claim
         if not self._rules.accept_gap:
-            raise OffsetsLost(f"{loss.reason}; to go on without what is lost, run once with --accept-gap")
+            raise OffsetsLost(f"{loss.reason}; {ACCEPT_GAP}")
         log.warning("gap accepted", partition=str(claim.partition), reason=loss.reason, go_on_at=loss.go_on_at)
         now = self._clock.now()
         return self._progress.accept_gap(claim, claim.next_offset, loss.go_on_at, topic_id, loss.reason, now)
+
+    # --- the log under us ---------------------------------------------------------------------------------------------
+
+    def _inspect_log_when_due(self) -> None:
+        """Look whether the log still is the one we read, and whether it is read at all. Raises OffsetsLost."""
+        now = self._clock.monotonic()
+        if not self._inspection.due(now):
+            return
+        self._inspection.reset(now)
+        if not self.ready:
+            self._standstill.forget()
+        try:
+            for shard in [shard for shard in self.shards.values() if not shard.held]:
+                self._inspect(shard, now)
+        except Unreachable as error:
+            log.debug("the log could not be inspected", cause=str(error))
+
+    def _inspect(self, shard: Shard, now: float) -> None:
+        partition = shard.partition
+        bounds = self._source.bounds(partition)
+        place = Place(partition, shard.fleet.origin.topic_id, shard.position, shard.position)
+        loss = lost_offsets(place, self._source.topic_id(partition.topic), bounds)
+        if loss is not None and not self._rules.accept_gap:
+            raise OffsetsLost(f"{loss.reason}; {ACCEPT_GAP}")
+        if loss is not None:
+            self._save(snapshot=False)
+            self.shards.pop(partition, None)
+            self._unclaimed[partition] = None  # the claim bridges the gap
+            return
+        position = self._source.position(partition)
+        if position is not None and self._standstill.look(partition, position, bounds.end, now):
+            log.critical("standstill", partition=str(partition), position=position, end=bounds.end)
+            self._watchdog.give_up()
 
     # --- commits and snapshots ---------------------------------------------------------------------------------------
 
@@ -207,7 +266,7 @@ class Loop:
         now = self._clock.monotonic()
         if not self._commit.due(now):
             return
-        snapshot = self._snapshot.due(now)
+        snapshot = self._snapshot.due(now) or any(self._crowded(shard) for shard in self.shards.values())
         self._save(snapshot)
         self._commit.reset(now)
         if snapshot:
@@ -219,6 +278,7 @@ class Loop:
         try:
             if snapshot:
                 self._take_up_acceptances()
+                self._evict_surplus()
                 self._swap_models()
             while checkpoints := [s.checkpoint(snapshot) for s in self.shards.values() if s.worth_saving(snapshot)]:
                 try:
@@ -255,6 +315,20 @@ class Loop:
                 if shard.name == fleet and not shard.replaying and (closed := shard.accept(wanted)):
                     log.info("accepted", fleet=fleet, partition=str(shard.partition), alerts=sorted(map(str, closed)))
 
+    def _crowded(self, shard: Shard) -> bool:
+        """So many devices that it can't wait for the next snapshot."""
+        return len(shard.fleet.devices) > CROWDED * self._most_devices(shard)
+
+    def _most_devices(self, shard: Shard) -> int:
+        return self._rules.fleets[shard.partition.topic].max_devices
+
+    def _evict_surplus(self) -> None:
+        """Make room; only here, so that a replay from any snapshot has the devices that were there."""
+        for shard in self.shards.values():
+            if not shard.replaying and (gone := shard.evict(self._most_devices(shard))):
+                self._metrics.evicted(shard.name, gone)
+                log.warning("devices evicted", partition=str(shard.partition), gone=gone, kept=len(shard.fleet.devices))
+
     def _swap_models(self) -> None:
         """Move to newly promoted bundles; only here, so that a replay from any snapshot uses that snapshot's bundle."""
         for shard in self.shards.values():
@@ -285,29 +359,3 @@ class Loop:
         wait_s = self._retry.fail(self._clock.monotonic())
         self._metrics.store_failed()
         log.error("database unavailable", cause=str(error), retry_in_s=wait_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Readings that the log no longer holds, in words, and the offset from which it does."""
-
-    reason: str
-    go_on_at: int
-
-
-def lost_offsets(claim: Claim, topic_id: str, bounds: Bounds) -> Loss | None:
-    """What is missing between the stored offsets and the log; None where nothing is."""
-    where, next_offset = claim.partition, claim.next_offset or 0
-    start = next_offset if claim.state_offset is None else claim.state_offset
-    log_range = f"the log holds {bounds.beginning} to {bounds.end}"
-    if claim.topic_id and topic_id and claim.topic_id != topic_id:
-        return Loss(
-            f"{where}: the topic was recreated (id {claim.topic_id} is now {topic_id}); {log_range}", bounds.beginning
-        )
-    if next_offset > bounds.end:
-        return Loss(f"{where}: committed up to {next_offset}, but {log_range}: it was truncated", bounds.end)
-    if next_offset < bounds.beginning:
-        return Loss(f"{where}: committed up to {next_offset}, but {log_range}: readings have expired", bounds.beginning)
-    if start < bounds.beginning:
-        return Loss(f"{where}: state belongs to {start}, but {log_range}: it can't be replayed", next_offset)
-    return None

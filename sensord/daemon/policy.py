@@ -1,6 +1,9 @@
-"""When to commit and when to snapshot: a frozen policy and its memory. Used by `loop`."""
+"""When to commit, snapshot, look and give up: frozen policies and their memory. Used by `loop` and `shard`."""
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+
+from sensord.readings import Partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +12,8 @@ class Pace:
 
     commit_interval_s: float = 1.0
     snapshot_interval_s: float = 30.0
+    inspection_interval_s: float = 30.0  # of the log: does it still hold what we are about to read?
+    standstill_s: float = 120.0
     retry_first_s: float = 0.25
     retry_most_s: float = 5.0
 
@@ -47,3 +52,49 @@ class Backoff:
 
     def succeed(self) -> None:
         self._wait_s, self._due_at = 0.0, float("-inf")
+
+
+SAMPLE = 1_000  # readings that a share is judged by
+MOST_BAD = 0.5
+
+
+@dataclass(slots=True)
+class Quality:
+    """Whether most of the latest readings could be read.
+
+    Where they can't, something is wrong with all of them: a producer's new schema, say, of which nothing may be lost.
+    """
+
+    _batches: deque[tuple[int, int]] = field(default_factory=deque)  # (bad, of), the latest last
+    _bad: int = 0
+    _of: int = 0
+
+    def spoilt_by(self, bad: int, of: int) -> bool:
+        """Note a batch; True when more than `MOST_BAD` of the latest `SAMPLE` readings and more are bad."""
+        self._batches.append((bad, of))
+        self._bad, self._of = self._bad + bad, self._of + of
+        while self._of - self._batches[0][1] >= SAMPLE:
+            gone_bad, gone = self._batches.popleft()
+            self._bad, self._of = self._bad - gone_bad, self._of - gone
+        return self._of >= SAMPLE and self._bad > MOST_BAD * self._of
+
+
+@dataclass(slots=True)
+class Standstill:
+    """Whether a partition is read no further although its log grows: the client hangs, and doesn't know."""
+
+    limit_s: float
+    _seen: dict[Partition, tuple[int, int, float]] = field(default_factory=dict)  # position, end, moving until
+
+    def look(self, partition: Partition, position: int, end: int, now: float) -> bool:
+        """Note where a partition stands; True when that has been so for limit_s."""
+        last = self._seen.get(partition)
+        stuck = last is not None and position == last[0] and end > max(position, last[1])
+        waiting = last is not None and position == last[0] and position < end == last[1]
+        since = last[2] if last is not None and (stuck or waiting) else now
+        self._seen[partition] = position, end, since
+        return stuck and now - since >= self.limit_s
+
+    def forget(self) -> None:
+        """Nobody was reading: start to count anew."""
+        self._seen.clear()

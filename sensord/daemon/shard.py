@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
+from sensord.daemon.policy import Quality
 from sensord.detection.devices import PAGE
 from sensord.detection.fleet import Fleet, Observation
 from sensord.readings import DeadLetter, Integers, Partition, Record
@@ -44,15 +45,20 @@ class Shard:
     decoder: Decoder
     stored_model: str | None  # bundle of the database's snapshot: what is committed on top of it is replayed with it
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    amended: bool = False  # by a person, since the stored snapshot: a replay from there would not know
+    amended: bool = False  # since the stored snapshot, by no reading: a replay from there would not know
+    quality: Quality | None = field(default_factory=Quality)  # None: bad readings are all right
+    held: bool = False  # most readings are bad: nothing more is taken in
 
     @property
     def replaying(self) -> bool:
         return self.position < self.live_from
 
-    def feed(self, records: Sequence[Record]) -> Progressed:
-        """Observe records that follow on from the position."""
+    def feed(self, records: Sequence[Record]) -> Progressed | None:
+        """Observe records that follow on from the position; None, and held, where too many are bad."""
         decoded = self.decoder.decode(self.partition, records)
+        if self._spoilt(decoded):
+            self.held = True
+            return None
         if self.replaying:
             past, decoded = decoded.readings.before(self.live_from), self._live_part(decoded)
             self.fleet.observe(past)
@@ -64,6 +70,11 @@ class Shard:
         self.dead_letters.extend(decoded.dead_letters)
         self.position = records[-1].offset + 1
         return Progressed(observation, decoded.dead_letters, replayed)
+
+    def _spoilt(self, decoded: Decoded) -> bool:
+        live = self._live_part(decoded) if self.replaying else decoded
+        bad = len(live.dead_letters)
+        return self.quality is not None and self.quality.spoilt_by(bad, bad + len(live.readings))
 
     def _live_part(self, decoded: Decoded) -> Decoded:
         letters = [letter for letter in decoded.dead_letters if letter.offset >= self.live_from]
@@ -86,6 +97,12 @@ class Shard:
         self.amended |= bool(closed)
         return closed
 
+    def evict(self, most: int) -> int:
+        """Forget the devices not seen for longest, all but `most`; returns how many went. Only before a snapshot."""
+        gone = self.fleet.evict(most)
+        self.amended |= gone > 0
+        return gone
+
     @property
     def _unfounded(self) -> bool:
         """A replay of the stored snapshot would come to something else: nothing may be committed without a new one."""
@@ -102,9 +119,12 @@ class Shard:
             next_offset=self.position,
             alerts=self.fleet.changes(),
             dead_letters=tuple(self.dead_letters),
-            snapshot=Snapshot(self.fleet.bundle.id, self.fleet.pages()) if snapshot else None,
+            snapshot=self._snapshot() if snapshot else None,
             devices=self._devices_seen() if snapshot else (),
         )
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self.fleet.bundle.id, self.fleet.pages(), self.fleet.devices.page_count)
 
     def settle(self, checkpoint: Checkpoint) -> None:
         """The checkpoint is in the database."""

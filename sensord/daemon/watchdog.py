@@ -44,4 +44,8 @@ class Watchdog:
     def look(self) -> None:
         """Judge once."""
         if self._clock.monotonic() - self._ticked_at > self._limit_s:
-            self._die()
+            self.give_up()
+
+    def give_up(self) -> None:
+        """End the process as after a hang: the loop turns, but the client under it reads no more."""
+        self._die()

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     NEW_NORMAL = "new_normal"  # open for too long: what it shows is normal from now on
     ACCEPTED = "accepted"  # a person said so
     RETURNED = "returned"  # a silent device speaks again
+    EVICTED = "evicted"  # its device made room for others
 
 
 class Status(StrEnum):

@@ -18,6 +18,7 @@ from sensord.readings import Floats, Integers
 PAGE = 1_024  # devices a page
 MAGIC = b"SNSDPAGE"
 STATE_FORMATS = (1, 2)  # read; the last is written
+LEAST_CAPACITY = 64
 RING = 32  # last readings kept of each device
 EVENT = "event_"  # before an event channel's name: its column
 NEVER = np.iinfo(np.int64).min  # last_at of a device that was never seen
@@ -94,7 +95,7 @@ class _PageHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Devices:
-    """Columns of device state, growing by doubling; a slot never moves while its owner lives.
+    """Columns of device state, growing by doubling; a slot never moves but in `keep`.
 
     Each column has capacity rows, those beyond len(self) still initial; `fields` gives shapes and meaning.
     """
@@ -147,7 +148,7 @@ class Devices:
         self.slots: dict[str, int] = {}
         self._dirty: set[int] = set()
         self._capacity = 0
-        self._grow(64)
+        self._grow(LEAST_CAPACITY)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -171,6 +172,23 @@ class Devices:
             if not field.of_bundle:
                 self._column(field)[rows] = other._column(field)[rows]
         self.touch(np.arange(len(self.ids)))
+
+    def keep(self, slots: Integers) -> None:
+        """Forget all other devices; those kept move together, in the order of their slots. slots: rising."""
+        names = [self.ids[slot] for slot in slots.tolist()]
+        self._capacity = max(LEAST_CAPACITY, len(names))
+        for field in self.fields:
+            column = np.full((self._capacity, *field.shape), field.initial, np.dtype(field.dtype))
+            column[: len(names)] = self._column(field)[slots]
+            setattr(self, field.name, column)
+        self.ids = names
+        self.slots = {name: slot for slot, name in enumerate(names)}
+        self._dirty = set(range(self.page_count))
+
+    @property
+    def page_count(self) -> int:
+        """How many pages hold all devices."""
+        return -(-len(self.ids) // PAGE)
 
     def events(self, name: str) -> Floats:
         """An event channel's column: (capacity, width)."""

@@ -312,16 +312,39 @@ class Fleet:
                 devices.touch(np.array([slot]))
                 done.add(named)
         for slot in np.flatnonzero(devices.absence[: len(devices)] == Absence.SILENT).tolist():
-            since, now = int(devices.last_at[slot]), silence.latest_witnessed(devices)
-            if (named := self._chronicle.id_of_silence(slot, since)) in alert_ids:
-                elapsed_s = (now - int(devices.heard_at[slot])) / MICROSECONDS
-                self._chronicle.silence_over(slot, since, elapsed_s, max(now, since), Reason.ACCEPTED)
+            if (named := self._chronicle.id_of_silence(slot, int(devices.last_at[slot]))) in alert_ids:
+                self._end_silence(slot, Reason.ACCEPTED)
                 devices.absence[slot] = Absence.GIVEN_UP
                 devices.touch(np.array([slot]))
                 done.add(named)
         return done
 
+    def evict(self, most: int) -> int:
+        """Forget the devices that have not been seen for longest, by event time, until `most` are left; returns how
+        many went. What was open of them is closed. At a snapshot alone, as `accept`.
+        """
+        devices, surplus = self.devices, len(self.devices) - most
+        if surplus <= 0:
+            return 0
+        order = np.argsort(devices.last_at[: len(devices)], kind="stable")
+        for slot in order[:surplus].tolist():
+            if devices.phase[slot] >= episodes.OPEN:
+                self._chronicle.closed(slot, Reason.EVICTED)
+            if devices.absence[slot] == Absence.SILENT:
+                self._end_silence(slot, Reason.EVICTED)
+        self._chronicle.renumber()
+        devices.keep(np.sort(order[surplus:]))
+        self._profile = np.zeros(0, np.int32)
+        self._find([])
+        return surplus
+
     # --- silent devices ----------------------------------------------------------------------------------------------
+
+    def _end_silence(self, slot: int, reason: Reason) -> None:
+        """Close a silence that no reading has ended."""
+        since, now = int(self.devices.last_at[slot]), silence.latest_witnessed(self.devices)
+        elapsed_s = (now - int(self.devices.heard_at[slot])) / MICROSECONDS
+        self._chronicle.silence_over(slot, since, elapsed_s, max(now, since), reason)
 
     def _tell_silence(self, told: Silence, offset: int, position: int) -> None:
         devices, slot = self.devices, told.slot

@@ -140,6 +140,8 @@ class FleetSettings(Group):
     """Sampling periods without a reading, at least max_gap_s and max_future_s, until a device is silent; 0: never."""
     max_future_s: Seconds = 300.0
     """How far a time stamp may lie ahead of the clock before the reading is refused, seconds."""
+    max_devices: int = Field(100_000, ge=1)
+    """Most devices that one partition keeps state of; beyond, those not seen for longest are forgotten."""
     decoder: Literal["json"] = "json"
     """Format of a record's value."""
 

@@ -38,10 +38,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The dirty pages of one partition at the checkpoint's next_offset, and the bundle that made them."""
+    """The dirty pages of one partition at the checkpoint's next_offset, and the bundle that made them.
+
+    page_count: stored pages from this number on hold nothing any more; None: none has become empty.
+    """
 
     model_id: str
     pages: dict[int, bytes]
+    page_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +234,10 @@ def _write_pages(connection: Connection, checkpoints: Sequence[Checkpoint]) -> N
         if mark.snapshot is not None
         for page, data in mark.snapshot.pages.items()
     ]
+    for mark in checkpoints:
+        if mark.snapshot is not None and mark.snapshot.page_count is not None:
+            emptied = state_pages.c.page >= mark.snapshot.page_count
+            connection.execute(delete(state_pages).where(_of(state_pages, mark.fleet, mark.partition), emptied))
     if not rows:
         return
     insert = insert_into(connection, state_pages)

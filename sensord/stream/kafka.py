@@ -87,6 +87,11 @@ class KafkaSource:
                 self._consumer.resume(tp)
             self._started.add(partition)
 
+    def hold(self, partition: Partition) -> None:
+        self._started.discard(partition)
+        with suppress(*DEPARTED):
+            self._consumer.pause(_topic_partition(partition))
+
     def bounds(self, partition: Partition) -> Bounds:
         tp = _topic_partition(partition)
         try:

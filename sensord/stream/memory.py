@@ -172,6 +172,9 @@ class MemorySource:
         if partition in self.assigned and partition not in self._revoked:
             self._positions[partition] = offset
 
+    def hold(self, partition: Partition) -> None:
+        self._positions.pop(partition, None)
+
     def bounds(self, partition: Partition) -> Bounds:
         return self._log.bounds(partition)
 

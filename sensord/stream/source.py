@@ -45,6 +45,10 @@ class Source(Protocol):
         """
         ...
 
+    def hold(self, partition: Partition) -> None:
+        """Deliver nothing more of one partition until it is started again; it stays assigned."""
+        ...
+
     def bounds(self, partition: Partition) -> Bounds:
         """The log's bounds now. Raises Unreachable."""
         ...

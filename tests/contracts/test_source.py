@@ -195,6 +195,25 @@ def test_start_again_replays(place: Place) -> None:
     assert [record.offset for record in seen.records[partition]] == [0, 1, 2, 1, 2]
 
 
+def test_one_partition_is_held_until_it_is_started_again(place: Place) -> None:
+    first, second = partitions(place)
+    seen = joined(place)
+    for partition in (first, second):
+        seen.source.start(partition, 0)
+    seen.source.hold(first)
+    place.append(first, b"0", b"1")
+    place.append(second, b"0")
+    wait_until(lambda: second in seen.records, seen)
+    seen.source.resume()  # of everything else
+    for _ in range(5):
+        seen.poll()
+    assert first not in seen.records
+    assert len(seen.held) == 2
+    seen.source.start(first, 1)
+    wait_until(lambda: first in seen.records, seen)
+    assert [record.offset for record in seen.records[first]] == [1]
+
+
 def test_pause_stops_delivery_and_keeps_the_membership(place: Place) -> None:
     first, second = partitions(place)
     seen = joined(place)

@@ -5,11 +5,15 @@ from itertools import chain, cycle, islice, repeat
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from sensord.daemon.policy import Pace
 from sensord.errors import ModelMissing, OffsetsLost, StateUnreadable
 from sensord.readings import Partition
 from sensord.store.alerts import AlertFilter, accept, list_alerts
+from sensord.stream.memory import MemorySource
 from tests.builders import packed
 from tests.daemon.world import TOPIC, FailingProgress, World, world
 
@@ -135,6 +139,27 @@ def test_while_the_database_is_away_nothing_is_read_and_then_nothing_is_missing(
     assert (tables(here), here.pages()) == golden
 
 
+def test_a_full_disk_is_waited_out(tmp_path: Path, golden: Golden) -> None:
+    with world(f"sqlite:///{tmp_path / 'full.db'}") as made:
+        made.send_day()
+        daemon = made.daemon(max_records=30)
+        daemon.turn(5)
+        with made.engine.connect() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+
+        def fill_disk(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+            connection.cursor().execute(f"PRAGMA max_page_count = {pages}")
+
+        event.listen(made.engine, "connect", fill_disk)
+        made.engine.dispose()
+        daemon.turn(30)
+        assert not daemon.loop.ready
+        event.remove(made.engine, "connect", fill_disk)
+        made.engine.dispose()
+        daemon.finish()
+        assert (tables(made), made.pages()) == golden
+
+
 def test_a_commit_moves_kafkas_hint_behind_it(here: World) -> None:
     here.send_day()
     here.daemon().finish()
@@ -190,6 +215,118 @@ def test_an_accepted_gap_is_written_down_and_the_work_goes_on(here: World) -> No
     daemon.finish()
     assert len(here.rows("gaps")) == 2
     assert len(here.rows("alerts")) == 4  # the new topic's two have ids of their own
+
+
+def test_a_log_that_is_cut_under_a_running_daemon_is_noticed(here: World) -> None:
+    here.send_day()
+    daemon = here.daemon()
+    daemon.turn(30)
+    here.log.truncate(Partition(TOPIC, 0), 100)
+    here.clock.advance(30)
+    with pytest.raises(OffsetsLost, match=r"sensors\.pumps\[0\].*364.*truncated.*--accept-gap"):
+        daemon.loop._inspect_log_when_due()
+
+
+def test_a_topic_of_the_same_name_is_noticed_without_a_rebalance(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.send_day()
+    daemon = here.daemon()
+    daemon.turn(10)
+    monkeypatch.setattr(daemon.source, "topic_id", lambda topic: "another")
+    with pytest.raises(OffsetsLost, match="recreated"):
+        daemon.turn(50)  # more than 30 seconds
+
+
+def test_where_gaps_are_accepted_a_running_daemon_goes_on(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.send_day()
+    daemon = here.daemon(accept_gap=True)
+    daemon.turn(10)
+    monkeypatch.setattr(daemon.source, "topic_id", lambda topic: "another")
+    daemon.turn(50)
+    assert len(here.rows("gaps")) == 2
+    assert daemon.loop.ready
+
+
+def test_a_client_that_reads_no_more_ends_the_process(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.send_day()
+    daemon = here.daemon(max_records=10)
+    daemon.turn(5)
+    ended: list[bool] = []
+    monkeypatch.setattr(daemon.loop._watchdog, "give_up", lambda: ended.append(True))
+    monkeypatch.setattr(MemorySource, "_read", lambda source: {})  # polls go on and bring nothing
+    for minute in range(4):
+        assert not ended or minute > 1
+        here.send_day(first=1_000 + 10 * minute, seconds=10)
+        daemon.turn(90)
+    assert ended
+
+
+# --- too much of it --------------------------------------------------------------------------------------------------
+
+
+def spoil(here: World, first: int) -> None:
+    """A new schema: from here on nothing can be read."""
+    for second in range(first, first + 1_500):
+        here.send_raw(0, b'{"device_id": "pump-0", "values": {"degrees": 1}}', second)
+
+
+def test_a_new_schema_does_not_drain_into_dead_letters(here: World) -> None:
+    here.send_day()
+    spoil(here, first=200)
+    daemon = here.daemon(max_records=100)
+    daemon.turn(60)
+    _, offset, _ = here.progress()[0]
+    assert not daemon.loop.ready
+    assert offset < here.log.bounds(Partition(TOPIC, 0)).end - 400
+    assert len(here.rows("dead_letters")) < 1_000
+    daemon.turn(60)
+    assert here.progress()[0][1] == offset, "the offset stays"
+    assert here.progress()[1][1] == here.log.bounds(Partition(TOPIC, 1)).end, "the others go on"
+    assert daemon.loop.drain()
+
+
+def test_once_accepted_what_is_bad_becomes_dead_letters(here: World) -> None:
+    here.send_day()
+    spoil(here, first=200)
+    daemon = here.daemon(max_records=100)
+    daemon.turn(60)
+    daemon.kill()
+    here.daemon(accept_bad=True).finish()
+    assert len(here.rows("dead_letters")) == 1_508
+
+
+def test_more_devices_than_fit_make_the_oldest_leave(here: World) -> None:
+    here.send_fault()
+    daemon = here.daemon(max_devices=20)
+    daemon.turn(20)
+    for number in range(3_000):  # one reading of each
+        here.send(3 + 2 * number, 1_000 + number, 0.0)
+    daemon.finish(enough=500)
+    [shard] = [shard for shard in daemon.loop.shards.values() if shard.partition.number == 1]
+    assert len(shard.fleet.devices) <= 20
+    assert "pump-6001" in shard.fleet.devices.slots
+    assert {row.close_reason for row in list_alerts(here.engine, AlertFilter())} == {"evicted"}
+    assert {page for number, page in here.pages() if number == 1} == {0}, "pages of the gone are gone"
+
+
+def test_an_eviction_is_never_committed_without_its_snapshot(here: World) -> None:
+    here.send_fault()
+    failing = FailingProgress(here.engine, repeat("fine"))
+    seldom = Pace(commit_interval_s=0.5, snapshot_interval_s=1e6)
+    daemon = here.daemon(max_records=30, progress=failing, pace=seldom, max_devices=20)
+    daemon.turn(20)
+    before = here.progress()
+    for number in range(21):  # one too many: that can wait for the next snapshot
+        here.send(3 + 2 * number, 1_000 + number, 0.0)
+    daemon.turn(2)
+    failing.away = True
+    daemon.loop._save(snapshot=True)  # makes room in memory; the database doesn't take the snapshot
+    failing.away = False
+    daemon.turn(8)
+    assert {row.close_reason for row in list_alerts(here.engine, AlertFilter())} == {"evicted"}
+    assert here.progress()[1][2] > before[1][2]
+    daemon.kill()
+    here.daemon().finish()
+    assert [row.close_reason for row in list_alerts(here.engine, AlertFilter())] == ["evicted"]
 
 
 # --- bundles ---------------------------------------------------------------------------------------------------------

@@ -113,14 +113,16 @@ class World:
         progress: Progress | None = None,
         pace: Pace = OFTEN,
         accept_gap: bool = False,
+        accept_bad: bool = False,
+        max_devices: int = 1_000,
     ) -> "Daemon":
         source = MemorySource(self.log, [TOPIC], max_records=max_records)
-        rules = FleetRules("pumps", Limits(max_gap_s=60), decoder=JsonDecoder)
+        rules = FleetRules("pumps", Limits(max_gap_s=60), max_devices, decoder=JsonDecoder)
         loop = Loop(
             source,
             progress or Progress(self.engine),
             Models(self.registry),
-            Rules({TOPIC: rules}, "test", pace, accept_gap=accept_gap),
+            Rules({TOPIC: rules}, "test", pace, accept_gap=accept_gap, accept_bad=accept_bad),
             self.clock,
             Watchdog(self.clock, 1e9),
             Metrics(),
