@@ -3,6 +3,7 @@
 Written by `stream`, consumed by `detection`; `store` and `daemon` pass them along.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NewType, Self
 
@@ -58,7 +59,8 @@ class Readings:
     """Readings of one partition as columns, in partition order; row i of every column is one reading.
 
     device_ids: n names. at: (n,) event time, microseconds UTC. values: (n, channels) float32 in the fleet's channel
-    order, NaN where absent. offsets: (n,), rising; equal for readings that share a record.
+    order, NaN where absent. offsets: (n,), rising; equal for readings that share a record. places: (n,) of each reading
+    within its record, from 0; None: all of each record's are here, in their order.
     """
 
     partition: Partition
@@ -66,6 +68,25 @@ class Readings:
     at: Integers
     values: Floats
     offsets: Integers
+    places: Integers | None = None
+
+    @classmethod
+    def none(cls, partition: Partition, channels: int) -> Self:
+        """No readings."""
+        nothing = np.zeros(0, np.int64)
+        return cls(partition, [], nothing, np.zeros((0, channels), np.float32), nothing, nothing)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """One after another; of one partition."""
+        return cls(
+            parts[0].partition,
+            [name for part in parts for name in part.device_ids],
+            np.concatenate([part.at for part in parts]),
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([part.positions for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.device_ids)
@@ -73,7 +94,13 @@ class Readings:
     @property
     def positions(self) -> Integers:
         """Place of each reading within its record, from 0: (n,)."""
-        return occurrence(self.offsets)
+        return occurrence(self.offsets) if self.places is None else self.places
+
+    def pick(self, rows: Integers) -> Self:
+        """These rows, in this order."""
+        names = [self.device_ids[row] for row in rows.tolist()]
+        columns = self.at[rows], self.values[rows], self.offsets[rows], self.positions[rows]
+        return type(self)(self.partition, names, *columns)
 
     def before(self, offset: int) -> Self:
         """The readings below an offset."""
@@ -85,7 +112,9 @@ class Readings:
 
     def _cut(self, start: int, stop: int) -> Self:
         rows = slice(start, stop)
-        return type(self)(self.partition, self.device_ids[rows], self.at[rows], self.values[rows], self.offsets[rows])
+        places = None if self.places is None else self.places[rows]
+        columns = self.at[rows], self.values[rows], self.offsets[rows], places
+        return type(self)(self.partition, self.device_ids[rows], *columns)
 
 
 def occurrence(keys: Integers) -> Integers:

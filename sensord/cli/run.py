@@ -11,7 +11,7 @@ import structlog
 import torch
 
 from sensord.cli.context import settings_of
-from sensord.clock import SystemClock
+from sensord.clock import MICROSECONDS, SystemClock
 from sensord.daemon.loop import FleetRules, Loop, Rules
 from sensord.daemon.models import Models
 from sensord.daemon.policy import Pace
@@ -105,4 +105,5 @@ def _rules(settings: Settings, accept: Accept) -> Rules:
 
 def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:
     limits = Limits(fleet.max_gap_s, fleet.max_episode_s, fleet.silent_periods, fleet.max_future_s)
-    return FleetRules(name, limits, fleet.max_devices, partial(JsonDecoder, max_future_s=fleet.max_future_s))
+    decoder = partial(JsonDecoder, max_future_s=fleet.max_future_s)
+    return FleetRules(name, limits, fleet.max_devices, decoder, round(fleet.allowed_lateness_s * MICROSECONDS))

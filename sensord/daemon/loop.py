@@ -18,6 +18,7 @@ from sensord.daemon.shard import Shard
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
+from sensord.detection.reorder import REORDER_PAGE, Reorder
 from sensord.errors import OffsetsLost, PartitionLost, StoreUnavailable, Unreachable
 from sensord.metrics import Metrics
 from sensord.model.bundle import Bundle
@@ -40,6 +41,7 @@ class FleetRules:
     limits: Limits
     max_devices: int  # of a partition
     decoder: Callable[[tuple[str, ...]], Decoder]  # from the bundle's channels
+    lateness: int = 0  # microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,11 @@ class Loop:
     def _adopt(self, claim: Claim, rules: FleetRules) -> Shard:
         bundle = self._models.named(rules.name, claim.model_id) if claim.model_id else self._models.current(rules.name)
         fleet = self._fleet(bundle, rules, claim)
-        fleet.load(claim.pages)
+        reorder = Reorder(claim.partition, len(bundle.channels), rules.lateness)
+        pages = dict(claim.pages)
+        if waiting := pages.pop(REORDER_PAGE, None):
+            reorder.load(waiting)
+        fleet.load(pages)
         fleet.devices.settle()
         beginning = self._source.bounds(claim.partition).beginning
         live_from = beginning if claim.next_offset is None else claim.next_offset
@@ -189,6 +195,7 @@ class Loop:
             position=position,
             live_from=live_from,
             fleet=fleet,
+            reorder=reorder,
             decoder=decoder,
             stored_model=claim.model_id,
             quality=None if self._rules.accept_bad else Quality(),

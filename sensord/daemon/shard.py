@@ -12,6 +12,7 @@ import numpy as np
 from sensord.daemon.policy import Quality
 from sensord.detection.devices import PAGE
 from sensord.detection.fleet import Fleet, Observation
+from sensord.detection.reorder import Reorder
 from sensord.readings import DeadLetter, Integers, Partition, Record
 from sensord.store.devices import DeviceSeen
 from sensord.store.progress import Checkpoint, Claim, Snapshot
@@ -42,6 +43,7 @@ class Shard:
     position: int
     live_from: int
     fleet: Fleet
+    reorder: Reorder
     decoder: Decoder
     stored_model: str | None  # bundle of the database's snapshot: what is committed on top of it is replayed with it
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -61,12 +63,12 @@ class Shard:
             return None
         if self.replaying:
             past, decoded = decoded.readings.before(self.live_from), self._live_part(decoded)
-            self.fleet.observe(past)
+            self.fleet.observe(self.reorder.take(past))
             self.fleet.settle()
             replayed = len(past)
         else:
             replayed = 0
-        observation = self.fleet.observe(decoded.readings)
+        observation = self.fleet.observe(self.reorder.take(decoded.readings))
         self.dead_letters.extend(decoded.dead_letters)
         self.position = records[-1].offset + 1
         return Progressed(observation, decoded.dead_letters, replayed)
@@ -124,7 +126,8 @@ class Shard:
         )
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(self.fleet.bundle.id, self.fleet.pages(), self.fleet.devices.page_count)
+        pages = self.fleet.pages() | self.reorder.pages()
+        return Snapshot(self.fleet.bundle.id, pages, self.fleet.devices.page_count)
 
     def settle(self, checkpoint: Checkpoint) -> None:
         """The checkpoint is in the database."""

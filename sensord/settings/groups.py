@@ -140,6 +140,8 @@ class FleetSettings(Group):
     """Sampling periods without a reading, at least max_gap_s and max_future_s, until a device is silent; 0: never."""
     max_future_s: Seconds = 300.0
     """How far a time stamp may lie ahead of the clock before the reading is refused, seconds."""
+    allowed_lateness_s: float = Field(0.0, ge=0, le=86_400)
+    """How far a reading may be behind its device's youngest, seconds of event time; every reading waits as long."""
     max_devices: int = Field(100_000, ge=1)
     """Most devices that one partition keeps state of; beyond, those not seen for longest are forgotten."""
     decoder: Literal["json"] = "json"

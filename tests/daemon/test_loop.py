@@ -1,9 +1,11 @@
 """The loop's promises: whatever happens to the daemon, the tables are those of a run in which nothing happened."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import chain, cycle, islice, repeat
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -14,8 +16,8 @@ from sensord.errors import ModelMissing, OffsetsLost, StateUnreadable
 from sensord.readings import Partition
 from sensord.store.alerts import AlertFilter, accept, list_alerts
 from sensord.stream.memory import MemorySource
-from tests.builders import packed
-from tests.daemon.world import TOPIC, FailingProgress, World, world
+from tests.builders import START, packed
+from tests.daemon.world import TOPIC, WALL_CLOCK, FailingProgress, World, world
 
 TABLES = ("alerts", "alert_events", "dead_letters", "gaps")
 Tables = dict[str, list[tuple[object, ...]]]
@@ -327,6 +329,69 @@ def test_an_eviction_is_never_committed_without_its_snapshot(here: World) -> Non
     daemon.kill()
     here.daemon().finish()
     assert [row.close_reason for row in list_alerts(here.engine, AlertFilter())] == ["evicted"]
+
+
+# --- late, unordered, missing ----------------------------------------------------------------------------------------
+
+Sent = tuple[int, float, float, float]  # device, second, heat, noise
+OF_THE_LOG = {"id", "first_offset", "last_offset"}
+
+
+def a_day_in_order() -> list[Sent]:
+    rng = np.random.default_rng(5)
+    return [
+        (device, float(second), rng.normal(0, 0.3) + 9 * (device in (1, 4) and 80 < second < 120), rng.normal(0, 0.3))
+        for second in range(200)
+        for device in range(6)
+    ]
+
+
+def stories(of: World) -> list[dict[str, object]]:
+    """Alerts but for where in the log they were found."""
+    rows = list_alerts(of.engine, AlertFilter())
+    told = [{name: value for name, value in asdict(row).items() if name not in OF_THE_LOG | WALL_CLOCK} for row in rows]
+    return sorted(told, key=repr)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_shuffled_stream_with_duplicates_gives_the_alerts_of_the_sorted_one(
+    here: World, tmp_path: Path, kill: bool
+) -> None:
+    day, rng = a_day_in_order(), np.random.default_rng(7)
+    lateness_s = 20.0
+    arrival = [sent[1] + rng.uniform(0, lateness_s - 1) for sent in day]
+    shuffled = [day[row] for row in np.argsort(arrival)]
+    doubled = [sent for sent in shuffled for _ in range(1 + (rng.random() < 0.05))]
+    with world(f"sqlite:///{tmp_path / 'sorted.db'}") as quiet:
+        for sent in day:
+            quiet.send(*sent)
+        quiet.daemon(lateness=round(lateness_s * 1e6)).finish()
+        expected = stories(quiet)
+    assert len(expected) == 2
+    for sent in doubled:
+        here.send(*sent)
+    for _ in range(6 if kill else 0):
+        victim = here.daemon(max_records=40, pace=Pace(0.5, 2), lateness=round(lateness_s * 1e6))
+        victim.turn(7)
+        victim.kill()
+    here.daemon(max_records=40, lateness=round(lateness_s * 1e6)).finish()
+    assert stories(here) == expected
+
+
+def test_an_absent_channel_changes_nothing_and_shows_in_the_alert(here: World) -> None:
+    rng = np.random.default_rng(3)
+    for second in range(200):
+        heat, noise = rng.normal(9 if second > 100 else 0, 0.3), rng.normal(0, 0.3)
+        values = f'{{"heat": {heat}' + (f', "noise": {noise}' if second < 60 else "") + "}"
+        at = START // 1_000 + 1_000 * second
+        here.send_raw(0, f'{{"device_id": "pump-0", "timestamp": {at}, "values": {values}}}'.encode(), second)
+    here.daemon().finish()
+    [row] = list_alerts(here.engine, AlertFilter())
+    named = {channel.channel: channel for channel in row.top_channels}
+    assert row.top_channels[0].channel == "heat"
+    assert named["noise"].observed is None
+    assert named["noise"].expected is not None
+    assert named["noise"].share < 0.5
 
 
 # --- bundles ---------------------------------------------------------------------------------------------------------

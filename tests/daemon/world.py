@@ -115,9 +115,10 @@ class World:
         accept_gap: bool = False,
         accept_bad: bool = False,
         max_devices: int = 1_000,
+        lateness: int = 0,
     ) -> "Daemon":
         source = MemorySource(self.log, [TOPIC], max_records=max_records)
-        rules = FleetRules("pumps", Limits(max_gap_s=60), max_devices, decoder=JsonDecoder)
+        rules = FleetRules("pumps", Limits(max_gap_s=60), max_devices, JsonDecoder, lateness=lateness)
         loop = Loop(
             source,
             progress or Progress(self.engine),
