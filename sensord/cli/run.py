@@ -1,8 +1,5 @@
 """`sensord run`: the daemon."""
 
-import os
-import socket
-import uuid
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +11,7 @@ from sensord.cli.context import settings_of
 from sensord.clock import MICROSECONDS, SystemClock
 from sensord.daemon.loop import FleetRules, Loop, Rules
 from sensord.daemon.models import Models
+from sensord.daemon.owner import Owner, dead_members
 from sensord.daemon.policy import Pace
 from sensord.daemon.signals import Stop
 from sensord.daemon.watchdog import Watchdog
@@ -77,8 +75,11 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
                 models.current(fleet)  # fail now, not at the first partition
             topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]
             watchdog = Watchdog(clock, daemon.watchdog_s)
-            source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, settings.kafka.session_timeout_s)
-            loop = Loop(source, Progress(engine), models, _rules(settings, accept), clock, watchdog, Metrics())
+            progress = Progress(engine)
+            dead = dead_members([each.owner for each in progress.partitions()], Owner.this())
+            session_s = settings.kafka.session_timeout_s
+            source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, session_s, dead)
+            loop = Loop(source, progress, models, _rules(settings, accept), clock, watchdog, Metrics())
             watchdog.start()
             stop.hold()
             log.info("running", topics=topics, store=settings.store.place)
@@ -98,9 +99,8 @@ def _demanded_channels(settings: Settings) -> dict[str, tuple[str, ...]]:
 def _rules(settings: Settings, accept: Accept) -> Rules:
     daemon = settings.daemon
     fleets = {topic: _fleet_rules(name, fleet) for name, fleet in settings.fleets.items() for topic in fleet.topics}
-    owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
     pace = Pace(daemon.commit_interval_s, daemon.snapshot_interval_s)
-    return Rules(fleets, owner, pace, daemon.poll_timeout_s, accept.gap, accept.bad, daemon.device)
+    return Rules(fleets, Owner.this(), pace, daemon.poll_timeout_s, accept.gap, accept.bad, daemon.device)
 
 
 def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:

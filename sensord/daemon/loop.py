@@ -6,13 +6,14 @@ database says is believed, and the log is replayed from the snapshot. Nothing is
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from sensord.clock import Clock
 from sensord.daemon.losses import Place, lost_offsets
 from sensord.daemon.models import Models
+from sensord.daemon.owner import Owner
 from sensord.daemon.policy import Backoff, Pace, Quality, Standstill, Timer
 from sensord.daemon.shard import Shard
 from sensord.daemon.watchdog import Watchdog
@@ -49,7 +50,7 @@ class Rules:
     """Settings of the loop. fleets: by topic. owner: this process, as claims name it."""
 
     fleets: Mapping[str, FleetRules]
-    owner: str
+    owner: Owner
     pace: Pace = field(default_factory=Pace)
     poll_timeout_s: float = 0.3
     accept_gap: bool = False
@@ -166,7 +167,8 @@ class Loop:
     def _claim(self, partition: Partition, held: Shard | None) -> Shard:
         rules = self._rules.fleets[partition.topic]
         topic_id = self._source.topic_id(partition.topic)
-        claim = self._progress.claim(rules.name, partition, self._rules.owner, topic_id, self._clock.now())
+        owner = str(replace(self._rules.owner, member=self._source.member))
+        claim = self._progress.claim(rules.name, partition, owner, topic_id, self._clock.now())
         bridged = self._bridge_gaps(claim, topic_id)
         if held is not None and bridged is claim and held.still_ours(claim):
             held.epoch = claim.epoch

@@ -5,14 +5,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.net.compat import KafkaNetClient
 
@@ -83,6 +83,13 @@ class Cluster:
         except KafkaError as error:
             raise SensordError(f"Kafka at {self._servers} did not create topic {name}: {error}") from error
         return True
+
+    def dismiss(self, group_id: str, members: Sequence[str]) -> None:
+        """Take these out of a group. Where the broker refuses, or doesn't know them, they end with their session."""
+        if not members:
+            return
+        with suppress(KafkaError):
+            self._admin.remove_group_members(group_id, [MemberToRemove(member_id=name) for name in members])
 
     def retention_ms(self, name: str) -> int | None:
         """How old a record of this topic may grow, by its time stamp; None where there is no limit, or none is told."""

@@ -32,7 +32,8 @@ class KafkaSource:
 
     session_timeout_s: how long the group waits for a member that went silent; the request time-out is a fifth of it
     and the heartbeat's interval a little more than that, since a broker that hangs without closing its connection
-    costs 100 % CPU where heartbeats are more frequent than requests time out.
+    costs 100 % CPU where heartbeats are more frequent than requests time out. dead: members of the group that are known
+    to be; it doesn't wait for them.
 
     Raises Unreachable when no broker answers, or a topic is missing, for start_timeout_s.
     """
@@ -43,11 +44,13 @@ class KafkaSource:
         topics: Sequence[str],
         start_timeout_s: float = DEFAULT_START_TIMEOUT_S,
         session_timeout_s: float = SESSION_TIMEOUT_S,
+        dead: Sequence[str] = (),
     ) -> None:
         self._servers = settings.bootstrap_servers
         self._cluster = Cluster(settings, start_timeout_s)
         try:
             self._cluster.wait_for(topics, start_timeout_s)
+            self._cluster.dismiss(settings.group_id, dead)
             self._consumer = connected(
                 settings,
                 start_timeout_s,
@@ -63,6 +66,10 @@ class KafkaSource:
         self._paused = False
         self._failed = False
         self._closed = False
+
+    @property
+    def member(self) -> str:
+        return str(self._consumer.group_metadata().member_id)
 
     def poll(self, timeout_s: float) -> Batch:
         if self._failed or self._closed:

@@ -155,6 +155,10 @@ class MemorySource:
         self._closed = False
         log.join(self)
 
+    @property
+    def member(self) -> str:
+        return f"member-{id(self)}"
+
     def poll(self, timeout_s: float) -> Batch:
         if self._closed:
             raise SourceFailed("poll after close")

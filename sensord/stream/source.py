@@ -31,6 +31,11 @@ class Bounds:
 class Source(Protocol):
     """A member of a consumer group, or something that behaves like one."""
 
+    @property
+    def member(self) -> str:
+        """This member's name within its group, "" before it has joined."""
+        ...
+
     def poll(self, timeout_s: float) -> Batch:
         """Wait up to timeout_s for records or assignment changes.
 

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, Row, select
 from sensord.clock import ManualClock
 from sensord.daemon.loop import FleetRules, Loop, Rules
 from sensord.daemon.models import Models
+from sensord.daemon.owner import Owner
 from sensord.daemon.policy import Pace
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.fleet import Limits
@@ -123,7 +124,7 @@ class World:
             source,
             progress or Progress(self.engine),
             Models(self.registry),
-            Rules({TOPIC: rules}, "test", pace, accept_gap=accept_gap, accept_bad=accept_bad),
+            Rules({TOPIC: rules}, Owner("test", 1), pace, accept_gap=accept_gap, accept_bad=accept_bad),
             self.clock,
             Watchdog(self.clock, 1e9),
             Metrics(),

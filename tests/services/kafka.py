@@ -55,7 +55,7 @@ def apache_kafka() -> Iterator[Server]:
         settings.write_text(SETTINGS.format(address=address, controller_port=free_port(), folder=folder))
         java = [*JAVA, "-cp", classpath]
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        must_run([*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)])
+        must_run([*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(settings)])
         command = [*java, "kafka.Kafka", str(settings)]
         with running(command, folder / "server.log", lambda: answers(address)) as pid:
             yield Server(address, pid)

@@ -1,0 +1,128 @@
+"""What the client must be told, or never told, because of what it does otherwise; each guard has its hazard."""
+
+import importlib.util
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from kafka.errors import OffsetOutOfRangeError
+
+from sensord.errors import OffsetsLost, SourceFailed
+from sensord.readings import Partition
+from sensord.settings import KafkaSettings
+from sensord.stream.cluster import client_config
+from sensord.stream.kafka import KafkaSource, _group_config, _Notes
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def config(session_s: float = 45.0) -> dict[str, Any]:
+    return client_config(KafkaSettings()) | _group_config(KafkaSettings(), session_s)
+
+
+@pytest.mark.parametrize("session_s", [6.0, 45.0, 300.0])
+def test_a_hung_broker_costs_no_cpu(session_s: float) -> None:
+    """Where heartbeats come oftener than requests time out they pile up, at 100 % CPU and 12 MB a second."""
+    told = config(session_s)
+    assert told["request_timeout_ms"] <= told["heartbeat_interval_ms"] < told["session_timeout_ms"] / 3
+
+
+def test_nothing_is_skipped_or_repeated_behind_our_back() -> None:
+    told = config()
+    assert told["auto_offset_reset"] == "none"
+    assert told["enable_auto_commit"] is False
+    assert told["isolation_level"] == "read_committed"
+    assert told["check_crcs"] is True
+
+
+def test_the_client_decodes_nothing() -> None:
+    """A deserializer that raises makes poll loop for ever."""
+    assert not [name for name in config() if "deserializer" in name]
+
+
+def test_there_are_no_static_members() -> None:
+    """A fenced one keeps consuming."""
+    assert "group_instance_id" not in config()
+
+
+def test_the_assignor_is_the_eager_sticky_one() -> None:
+    """The cooperative one keeps what it has lost."""
+    assert config()["partition_assignment_strategy"] == [StickyPartitionAssignor]
+
+
+@pytest.mark.parametrize(
+    ("extra", "module"), [("crc32c", "crc32c"), ("lz4", "lz4"), ("zstd", "zstandard"), ("snappy", "snappy")]
+)
+def test_checksums_and_compression_are_installed_with_sensord(extra: str, module: str) -> None:
+    """Without the C crc32c package batches parse four times slower; without a codec they don't parse at all."""
+    required = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    [kafka] = [requirement for requirement in required if requirement.startswith("kafka-python[")]
+    assert extra in kafka[kafka.index("[") + 1 : kafka.index("]")].split(",")
+    assert importlib.util.find_spec(module)
+
+
+# --- poll ------------------------------------------------------------------------------------------------------------
+
+
+class Consumer:
+    """A client that fails once; polled again it would loop for ever."""
+
+    def __init__(self, failure: Exception) -> None:
+        self.failure = failure
+        self.polls = 0
+
+    def poll(self, timeout_ms: int) -> dict[Any, Any]:
+        self.polls += 1
+        raise self.failure
+
+
+def source(consumer: Consumer) -> KafkaSource:
+    made = object.__new__(KafkaSource)
+    made._servers, made._consumer = "broker:9092", consumer
+    made._failed = made._closed = False
+    return made
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("CRC"), MemoryError(), KeyError("partition")], ids=repr)
+def test_any_exception_of_poll_ends_the_source_and_it_is_never_polled_again(failure: Exception) -> None:
+    consumer = Consumer(failure)
+    failing = source(consumer)
+    for _ in range(3):
+        with pytest.raises(SourceFailed):
+            failing.poll(0.1)
+    assert consumer.polls == 1
+
+
+def test_an_offset_that_is_gone_needs_a_person() -> None:
+    with pytest.raises(OffsetsLost, match="--accept-gap"):
+        source(Consumer(OffsetOutOfRangeError("gone"))).poll(0.1)
+
+
+# --- the rebalance listener, which runs on the client's own thread ---------------------------------------------------
+
+
+class Recorder:
+    """A consumer that writes down what the listener asks of it; anything that blocks isn't there."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, int]] = []
+
+    def pause(self, tp: Any) -> None:
+        self.asked.append(("pause", tp.topic, tp.partition))
+
+    def seek(self, tp: Any, offset: int) -> None:
+        self.asked.append(("seek", tp.topic, tp.partition))
+
+
+def test_the_listener_only_pauses_seeks_and_notes() -> None:
+    consumer = Recorder()
+    notes = _Notes(consumer)
+    here = TopicPartition("readings", 0)
+    notes.on_partitions_assigned({here})
+    assert consumer.asked == [("pause", "readings", 0), ("seek", "readings", 0)]
+    notes.on_partitions_lost({here})
+    assert notes.take() == ({Partition("readings", 0)}, set())
+    assert type(notes).on_partitions_lost is not ConsumerRebalanceListener.on_partitions_lost
