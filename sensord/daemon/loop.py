@@ -26,7 +26,7 @@ from sensord.model.bundle import Bundle
 from sensord.readings import Partition, Record
 from sensord.store.progress import Checkpoint, Claim, Progress
 from sensord.stream.decoders import Decoder
-from sensord.stream.source import Batch, Source
+from sensord.stream.source import Batch, Bounds, Source
 
 log = structlog.get_logger()
 
@@ -185,7 +185,7 @@ class Loop:
             reorder.load(waiting)
         fleet.load(pages)
         fleet.devices.settle()
-        beginning = self._source.bounds(claim.partition).beginning
+        beginning = self._source.bounds([claim.partition])[claim.partition].beginning
         live_from = beginning if claim.next_offset is None else claim.next_offset
         position = live_from if claim.state_offset is None else claim.state_offset
         decoder = rules.decoder(bundle.channels)
@@ -227,7 +227,7 @@ class Loop:
             return claim
         start = claim.next_offset if claim.state_offset is None else claim.state_offset
         place = Place(claim.partition, claim.topic_id, start, claim.next_offset)
-        loss = lost_offsets(place, topic_id, self._source.bounds(claim.partition))
+        loss = lost_offsets(place, topic_id, self._source.bounds([claim.partition])[claim.partition])
         if loss is None:
             return claim
         if not self._rules.accept_gap:
@@ -246,17 +246,20 @@ class Loop:
         self._inspection.reset(now)
         if not self.ready:
             self._standstill.forget()
+        shards = [shard for shard in self.shards.values() if not shard.held]
         try:
-            for shard in [shard for shard in self.shards.values() if not shard.held]:
-                self._inspect(shard, now)
+            topic_ids = {topic: self._source.topic_id(topic) for topic in {shard.partition.topic for shard in shards}}
+            bounds = self._source.bounds([shard.partition for shard in shards]) if shards else {}
         except Unreachable as error:
             log.debug("the log could not be inspected", cause=str(error))
+            return
+        for shard in shards:
+            self._inspect(shard, topic_ids[shard.partition.topic], bounds[shard.partition], now)
 
-    def _inspect(self, shard: Shard, now: float) -> None:
+    def _inspect(self, shard: Shard, topic_id: str, bounds: Bounds, now: float) -> None:
         partition = shard.partition
-        bounds = self._source.bounds(partition)
         place = Place(partition, shard.fleet.origin.topic_id, shard.position, shard.position)
-        loss = lost_offsets(place, self._source.topic_id(partition.topic), bounds)
+        loss = lost_offsets(place, topic_id, bounds)
         if loss is not None and not self._rules.accept_gap:
             raise OffsetsLost(f"{loss.reason}; {ACCEPT_GAP}")
         if loss is not None:

@@ -99,12 +99,14 @@ class KafkaSource:
         with suppress(*DEPARTED):
             self._consumer.pause(_topic_partition(partition))
 
-    def bounds(self, partition: Partition) -> Bounds:
-        tp = _topic_partition(partition)
+    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
+        asked = [_topic_partition(partition) for partition in partitions]
         try:
-            return Bounds(self._consumer.beginning_offsets([tp])[tp], self._consumer.end_offsets([tp])[tp])
+            beginnings, ends = self._consumer.beginning_offsets(asked), self._consumer.end_offsets(asked)
         except KafkaError as error:
-            raise Unreachable(f"Kafka at {self._servers} did not tell the offsets of {partition}: {error}") from error
+            names = ", ".join(map(str, partitions))
+            raise Unreachable(f"Kafka at {self._servers} did not tell the offsets of {names}: {error}") from error
+        return {_partition(tp): Bounds(beginnings[tp], ends[tp]) for tp in asked}
 
     def topic_id(self, topic: str) -> str:
         found = self._cluster.topic(topic)

@@ -179,8 +179,8 @@ class MemorySource:
     def hold(self, partition: Partition) -> None:
         self._positions.pop(partition, None)
 
-    def bounds(self, partition: Partition) -> Bounds:
-        return self._log.bounds(partition)
+    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
+        return {partition: self._log.bounds(partition) for partition in partitions}
 
     def topic_id(self, topic: str) -> str:
         self._log.partitions(topic)

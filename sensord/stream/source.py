@@ -54,8 +54,8 @@ class Source(Protocol):
         """Deliver nothing more of one partition until it is started again; it stays assigned."""
         ...
 
-    def bounds(self, partition: Partition) -> Bounds:
-        """The log's bounds now. Raises Unreachable."""
+    def bounds(self, partitions: Sequence[Partition]) -> Mapping[Partition, Bounds]:
+        """The bounds of each partition's log now. Raises Unreachable."""
         ...
 
     def topic_id(self, topic: str) -> str:

@@ -284,9 +284,9 @@ def test_starting_a_partition_that_has_left_does_nothing(place: Place) -> None:
 def test_bounds_are_first_and_next_offset(place: Place) -> None:
     partition = partitions(place)[0]
     source = place.source()
-    assert source.bounds(partition) == Bounds(0, 0)
+    assert source.bounds([partition])[partition] == Bounds(0, 0)
     place.append(partition, b"0", b"1", b"2")
-    assert source.bounds(partition) == Bounds(0, 3)
+    assert source.bounds([partition])[partition] == Bounds(0, 3)
 
 
 def test_a_start_beyond_the_log_ends_the_source(place: Place) -> None:
