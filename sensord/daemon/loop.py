@@ -99,10 +99,10 @@ class Loop:
         """Take what one poll brings, and commit and snapshot when due. Raises SourceFailed, OffsetsLost, ..."""
         batch = self._source.poll(self._rules.poll_timeout_s)
         self._follow_assignment(batch)
-        self._adopt_unclaimed()
         for partition, records in batch.records.items():
             if (shard := self.shards.get(partition)) is not None and not shard.held:
                 self._feed(shard, records)
+        self._adopt_unclaimed()  # after: what was polled before a partition is adopted doesn't follow on from its state
         self._save_when_due()
         self._inspect_log_when_due()
         self._watchdog.tick()
