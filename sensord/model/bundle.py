@@ -29,11 +29,13 @@ from sensord.model.signature import SIGNATURE_LIMIT
 from sensord.readings import Floats
 
 FORMAT_VERSION = 1
+NETWORK = "network."  # before a parameter's name: its tensor
 EVENTS = "events."  # before an event channel's name: its tensor
 MANIFEST_LIMIT = 1 << 20  # bytes
 WEIGHTS_LIMIT = 4 << 30  # bytes
 CHANNELS_LIMIT = 1_024
 HIDDEN_LIMIT = 1_024
+FLOAT_BYTES = 4
 Span = Annotated[float, msgspec.Meta(ge=1)]  # readings
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]  # readings
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -174,7 +176,7 @@ def _read(file: Path, limit: int) -> bytes:
 def pack(draft: Manifest, network: Network, profiles: Profiles) -> Packed:
     """Turn a model into bytes; fills in the manifest's bundle_id and weights_sha256."""
     tensors: dict[str, NDArray[np.generic]] = {
-        f"network.{name}": np.ascontiguousarray(tensor.detach().cpu().numpy())
+        NETWORK + name: np.ascontiguousarray(tensor.detach().cpu().numpy())
         for name, tensor in network.state_dict().items()
     }
     for name in ("mean", "scale", "head", "precision", "threshold", "usual"):
@@ -232,9 +234,14 @@ def unpack(packed: Packed) -> Bundle:
 
 
 def _network(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Network:
-    network = Network(NetworkShape(len(manifest.channels), manifest.hidden, manifest.cell))
+    shape = NetworkShape(len(manifest.channels), manifest.hidden, manifest.cell)
+    held = sum(array.nbytes for name, array in tensors.items() if name.startswith(NETWORK))
+    least = shape.hidden * (shape.hidden + shape.channels) * FLOAT_BYTES  # whatever the cell
+    if held < least:  # a manifest's word costs no memory until there are weights to match it
+        raise BundleInvalid(f"{manifest.bundle_id}: {held:,} bytes of network; expected float32, {least:,} at least")
+    network = Network(shape)
     expected = network.state_dict()
-    loaded = {name: _checked(tensors, f"network.{name}", tuple(tensor.shape)) for name, tensor in expected.items()}
+    loaded = {name: _checked(tensors, NETWORK + name, tuple(tensor.shape)) for name, tensor in expected.items()}
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in loaded.items()})
     return network.eval()
 

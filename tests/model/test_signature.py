@@ -83,7 +83,7 @@ def test_a_signature_over_the_bare_manifest_is_none_for_a_bundle(key: Keys, tmp_
     """Who signs files for another purpose with the same key has signed no bundle."""
     bare = tmp_path / "manifest.json"
     bare.write_bytes(GOOD.manifest)
-    command = ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", tmp_path / "signing.pem", "-in", bare]
+    command = ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", str(tmp_path / "signing.pem"), "-in", str(bare)]
     raw = subprocess.run(command, check=True, capture_output=True).stdout
     fields = {"format_version": 1, "key": key[0].id, "signature": base64.b64encode(raw).decode()}
     assert "was changed" in refusal(TrustedKeys.read([key[1]]), GOOD.manifest, msgspec.json.encode(fields))
