@@ -18,11 +18,13 @@ from kafka.net.compat import KafkaNetClient
 
 from sensord.errors import AccessRefused, SensordError, Unreachable
 from sensord.settings import KafkaSettings
+from sensord.stream.client import network_client
 
 DEFAULT_START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_MS = 9_000
 RETRY_S = 0.25
 REFUSED_AFTER_S = 5.0  # by then every broker has had its say; to go on with a wrong password would lock accounts
+OTHER_PROTOCOL = ("Invalid frame length", "socket disconnected", "WRONG_VERSION_NUMBER")
 NOT_TRUSTED, NOT_LET_IN = "CERTIFICATE_VERIFY_FAILED", "SaslAuthenticationFailedError"
 
 T = TypeVar("T")
@@ -134,6 +136,8 @@ def connected(settings: KafkaSettings, timeout_s: float, build: Callable[[dict[s
     if refused := _refusal(settings, complaints):
         raise refused from cause
     said = complaints[-1] if complaints else str(cause) if cause else "a broker accepts but does not answer"
+    if any(sign in said for sign in OTHER_PROTOCOL):
+        said += f"; does this listener speak kafka.security_protocol {settings.security_protocol}?"
     raise Unreachable(f"Kafka at {settings.bootstrap_servers}: {said}") from cause
 
 
@@ -166,7 +170,7 @@ class _Attempt:
             left = min(left, REFUSED_AFTER_S)
 
         def client(**config: Any) -> KafkaNetClient:
-            clients.append(KafkaNetClient(**config))
+            clients.append(network_client(**config))
             return clients[-1]
 
         return {"bootstrap_timeout_ms": int(left * 1_000), "kafka_client": client}
