@@ -49,6 +49,10 @@ class StateUnreadable(NeedsAPerson):
     """A stored state page is damaged or of an unknown newer format; it is never reset silently."""
 
 
+class AccessRefused(NeedsAPerson):
+    """The other side refuses this user, or shows a certificate that isn't trusted; says which setting to look at."""
+
+
 class ModelMissing(NeedsAPerson):
     """A fleet has no current bundle, or a named bundle doesn't exist."""
 
@@ -83,6 +87,12 @@ class PartitionLost(SensordError):
 
 class BundleInvalid(SensordError):
     """A bundle is damaged, out of bounds or does not fit the fleet: keep the old one."""
+
+
+class BundleUntrusted(BundleInvalid):
+    """A bundle without the signature that the settings demand: keep the old one; without an old one, stop."""
+
+    exit_code = EXIT_NEEDS_A_PERSON
 
 
 class NotFound(SensordError):

@@ -259,6 +259,11 @@ def test_every_exit_code_is_listed() -> None:
     assert first_column(section("Exit codes"))[: len(codes)] == [str(code) for code in sorted(codes)]
 
 
+def test_every_role_on_postgresql_is_listed() -> None:
+    made = re.findall(r"^-- (sensord_\w+) ", (ROOT / "deploy" / "postgres" / "roles.sql").read_text(), re.MULTILINE)
+    assert first_column(section("Rights on PostgreSQL")) == made
+
+
 def test_every_kind_of_alert_is_listed() -> None:
     assert {cell.strip("`") for cell in first_column(section("Kinds of alert"))} == set(Kind)
     calling = {each.kind for each in EVENT_CHANNELS} | {Kind.ANOMALY, Kind.SILENT}

@@ -43,11 +43,20 @@ def check_config(ctx: click.Context, connect: bool, timeout_s: float, form: Form
     database can't be reached, and with 78 where the schema doesn't fit.
     """
     loaded = loaded_of(ctx)
+    _try_keys(loaded.settings)
     write([Setting(*entry) for entry in loaded.entries()], Setting, form, COLUMNS)
     if not loaded.settings.fleets:
         click.echo("no fleet is set: `sensord run` needs one, such as [fleets.pumps] with topics = [...]", err=True)
     if connect:
         _try_all(loaded.settings, timeout_s)
+
+
+def _try_keys(settings: Settings) -> None:
+    """Raises SettingsInvalid for a file that holds no key."""
+    if settings.model.trusted_keys:
+        from sensord.model.signature import TrustedKeys  # noqa: PLC0415  # cryptography, where it is asked for
+
+        TrustedKeys.read(settings.model.trusted_keys)
 
 
 def _try_all(settings: Settings, timeout_s: float) -> None:

@@ -21,6 +21,9 @@ COMMANDS = {
     "show": Entry("sensord.cli.model:show", "Show what a bundle says about itself."),
     "promote": Entry("sensord.cli.model:promote", "Make a bundle current; daemons pick it up at their next snapshot."),
     "rollback": Entry("sensord.cli.model:rollback", "Make the bundle current again that was so before."),
+    "keygen": Entry("sensord.cli.model_keys:keygen", "Make a key to sign bundles with."),
+    "sign": Entry("sensord.cli.model_keys:sign", "Sign a bundle, in the registry or in a folder."),
+    "verify": Entry("sensord.cli.model_keys:verify", "Check that a bundle is whole, and who has signed it."),
     "export": Entry("sensord.cli.model_files:export", "Write a bundle to a folder."),
     "import": Entry("sensord.cli.model_files:import_", "Verify a bundle in a folder and publish it."),
 }
@@ -35,6 +38,7 @@ COLUMNS = (
     Column[BundleRow]("promoted (UTC)", lambda row: time_text(row.promoted_at)),
     Column[BundleRow]("retired (UTC)", lambda row: time_text(row.retired_at)),
     Column[BundleRow]("replaced", lambda row: row.replaced or ""),
+    Column[BundleRow]("signed", lambda row: "" if row.signature is None else "yes"),
 )
 
 fleet_option = click.option("--fleet", help="Fleet; may be left out where the settings name only one.")
@@ -87,6 +91,9 @@ def promote(ctx: click.Context, name: str, fleet: str | None) -> None:
     settings = settings_of(ctx)
     chosen = fleet_of(settings, fleet)
     with registry_of(settings) as registry:
+        if settings.model.trusted_keys:
+            stored = registry.get(chosen, name)
+            refuse_untrusted(settings, stored.bundle_id, stored.manifest, stored.signature)
         bundle_id = registry.promote(chosen, name, SystemClock().now())
     click.echo(f"fleet {chosen}: {bundle_id} is current")
 
@@ -128,6 +135,13 @@ def find(registry: Registry, fleet: str, name: str) -> StoredBundle:
     if current is None:
         raise ModelMissing(f"fleet {fleet} has no current bundle: run `sensord model promote`")
     return current
+
+
+def refuse_untrusted(settings: Settings, bundle_id: str, manifest: bytes, signature: bytes | None) -> None:
+    """Raises BundleUntrusted for what a daemon with these settings would refuse."""
+    from sensord.model.signature import TrustedKeys  # noqa: PLC0415  # cryptography, where it is asked for
+
+    TrustedKeys.read(settings.model.trusted_keys).check(bundle_id, manifest, signature)
 
 
 def _facts(manifest: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from sensord.cli.context import settings_of
-from sensord.cli.model import find, fleet_of, fleet_option, registry_of
+from sensord.cli.model import find, fleet_of, fleet_option, refuse_untrusted, registry_of
 from sensord.clock import SystemClock
 from sensord.model.bundle import Packed, unpack
+from sensord.store.registry import StoredBundle
 
 
 @click.command("export")
@@ -20,7 +21,7 @@ def export(ctx: click.Context, name: str, folder: Path, fleet: str | None) -> No
     settings = settings_of(ctx)
     with registry_of(settings) as registry:
         stored = find(registry, fleet_of(settings, fleet), name)
-    packed = Packed(stored.bundle_id, stored.manifest, stored.weights, stored.sha256)
+    packed = packed_of(stored)
     unpack(packed)  # what leaves the registry is whole
     try:
         if folder.exists() and any(folder.iterdir()):
@@ -40,9 +41,17 @@ def import_(ctx: click.Context, folder: Path, promote: bool) -> None:
     settings = settings_of(ctx)
     packed = Packed.read(folder)
     fleet = unpack(packed).manifest.fleet
+    if promote:
+        refuse_untrusted(settings, packed.bundle_id, packed.manifest, packed.signature)
     at = SystemClock().now()
     with registry_of(settings) as registry:
-        registry.publish(fleet, packed.bundle_id, packed.manifest, packed.weights, packed.sha256, at)
+        content = packed.manifest, packed.weights, packed.sha256
+        registry.publish(fleet, packed.bundle_id, *content, at, packed.signature)
         if promote:
             registry.promote(fleet, packed.bundle_id, at)
     click.echo(f"fleet {fleet}: {packed.bundle_id} is {'current' if promote else 'published'}")
+
+
+def packed_of(stored: StoredBundle) -> Packed:
+    """A bundle of the registry, as it is in a folder."""
+    return Packed(stored.bundle_id, stored.manifest, stored.weights, stored.sha256, stored.signature)

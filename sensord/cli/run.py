@@ -19,6 +19,7 @@ from sensord.detection.fleet import Limits
 from sensord.errors import EXIT_FAILURE, SettingsInvalid
 from sensord.logs import configure
 from sensord.metrics import Metrics
+from sensord.model.signature import TrustedKeys
 from sensord.settings import FleetSettings, Settings
 from sensord.store.database import check, connect_within, lock_for_daemon, open_engine
 from sensord.store.progress import Progress
@@ -65,12 +66,13 @@ class Accept:
 def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
     """Build the daemon and let it run until it is asked to stop; True if everything was committed."""
     daemon, clock = settings.daemon, SystemClock()
+    trusted = TrustedKeys.read(settings.model.trusted_keys)
     with lock_for_daemon(settings.store.full_url):
         engine = open_engine(settings.store.full_url)
         try:
             connect_within(engine, daemon.start_timeout_s)
             check(engine)
-            models = Models(Registry(engine), _demanded_channels(settings))
+            models = Models(Registry(engine), _demanded_channels(settings), trusted)
             for fleet in settings.fleets:
                 models.current(fleet)  # fail now, not at the first partition
             topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]

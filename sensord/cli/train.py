@@ -1,5 +1,6 @@
 """`sensord train`: history in, a published bundle out."""
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from sensord.cli.recordings import Report, file_options, progress_bars
 from sensord.clock import MICROSECONDS, SystemClock
 from sensord.detection.baselines import Expectation
 from sensord.errors import SettingsInvalid
+from sensord.model.bundle import Packed
+from sensord.model.signature import SigningKey, TrustedKeys
 from sensord.settings import Settings
 from sensord.store.registry import Registry
 from sensord.stream.decoders.json import JsonDecoder
@@ -56,6 +59,7 @@ def train(
     byte for byte.
     """
     settings = settings_of(ctx, {"trainer.seed": seed})
+    key = _signing_key(settings, promote)
     if out is not None and promote:
         raise click.UsageError("--promote needs the registry, --out leaves it out")
     name = _fleet(settings, fleet)
@@ -71,11 +75,12 @@ def train(
     for note in history.notes:
         click.echo(f"note: {note}", err=True)
     _show(trained)
+    packed = trained.packed if key is None else replace(trained.packed, signature=key.sign(trained.packed.manifest))
     if out is not None:
-        trained.packed.write(out)
-        click.echo(f"{trained.bundle.id}: written to {out}")
+        packed.write(out)
+        click.echo(f"{packed.bundle_id}: written to {out}")
     else:
-        _publish(settings, name, trained, promote)
+        _publish(settings, name, packed, promote)
 
 
 def _fleet(settings: Settings, fleet: str | None) -> str:
@@ -145,11 +150,24 @@ def _show(trained: Trained) -> None:
     )
 
 
-def _publish(settings: Settings, name: str, trained: Trained, promote: bool) -> None:
-    packed, now = trained.packed, SystemClock().now()
+def _signing_key(settings: Settings, promote: bool) -> SigningKey | None:
+    """The key that signs what is learned; refused at once is what the daemon would refuse in the end."""
+    key = None if settings.trainer.signing_key is None else SigningKey.read(settings.trainer.signing_key)
+    trusted = TrustedKeys.read(settings.model.trusted_keys).keys
+    if promote and trusted and (key is None or key.id not in trusted):
+        raise SettingsInvalid(
+            "model.trusted_keys demands a signature, and trainer.signing_key names no key of them: name one, or leave "
+            "out --promote, then `sensord model sign` and `sensord model promote`"
+        )
+    return key
+
+
+def _publish(settings: Settings, name: str, packed: Packed, promote: bool) -> None:
+    now = SystemClock().now()
     with engine_of(settings.store) as engine:
         registry = Registry(engine)
-        registry.publish(name, packed.bundle_id, packed.manifest, packed.weights, packed.sha256, now)
+        content = packed.manifest, packed.weights, packed.sha256
+        registry.publish(name, packed.bundle_id, *content, now, packed.signature)
         if promote:
             registry.promote(name, packed.bundle_id, now)
     click.echo(f"{packed.bundle_id}: published" + (" and current" if promote else ""))

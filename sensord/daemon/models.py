@@ -7,6 +7,7 @@ import structlog
 from sensord.detection.channels.bank import Bank
 from sensord.errors import BundleInvalid, ModelMissing
 from sensord.model.bundle import Bundle, Packed, unpack
+from sensord.model.signature import TrustedKeys
 from sensord.store.registry import Registry, StoredBundle
 
 log = structlog.get_logger()
@@ -14,12 +15,16 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Models:
-    """The registry, seen from the loop. channels: what a fleet's settings demand, in order; absent: whatever comes."""
+    """The registry, seen from the loop. channels: what a fleet's settings demand, in order; absent: whatever comes.
+
+    trusted: keys of which one must have signed whatever is loaded.
+    """
 
     registry: Registry
     channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    trusted: TrustedKeys = field(default_factory=TrustedKeys)
     _loaded: dict[str, Bundle] = field(default_factory=dict)
-    _refused: set[str] = field(default_factory=set)
+    _refused: set[tuple[str, str | None]] = field(default_factory=set)  # by id and signature: it may yet be signed
 
     def current(self, fleet: str) -> Bundle:
         """The fleet's current bundle. Raises ModelMissing, BundleInvalid, StoreUnavailable."""
@@ -36,15 +41,16 @@ class Models:
 
     def newer(self, fleet: str, current: Bundle) -> Bundle | None:
         """The bundle to swap to, if another one was promoted that fits; one that doesn't is refused once, loudly."""
-        wanted = self.registry.current_id(fleet)
-        if wanted is None or wanted == current.id or wanted in self._refused:
+        promoted = self.registry.current_signed(fleet)
+        if promoted is None or promoted[0] == current.id or promoted in self._refused:
             return None
+        wanted = promoted[0]
         try:
             bundle = self.named(fleet, wanted)
             if bundle.manifest.channels != current.manifest.channels:
                 raise BundleInvalid(f"bundle {wanted} has other channels or units than {current.id}")
         except BundleInvalid as error:
-            self._refused.add(wanted)
+            self._refused.add(promoted)
             log.error("bundle refused, the old one stays", fleet=fleet, model=wanted, kept=current.id, cause=str(error))
             return None
         return bundle
@@ -57,7 +63,13 @@ class Models:
         known = self._loaded.get(stored.bundle_id)
         if known is not None:
             return known
+        self.trusted.check(stored.bundle_id, stored.manifest, stored.signature)  # before anything of it is parsed
         bundle = unpack(Packed(stored.bundle_id, stored.manifest, stored.weights, stored.sha256))
+        if (bundle.manifest.fleet, bundle.id) != (fleet, stored.bundle_id):
+            raise BundleInvalid(
+                f"published as bundle {stored.bundle_id} of fleet {fleet!r} is {bundle.id} of fleet "
+                f"{bundle.manifest.fleet!r}; import the right one: sensord model import FOLDER"
+            )
         Bank(bundle.profiles.events, len(bundle.channels))  # refuses what a fleet couldn't score with
         wanted = self.channels.get(fleet)
         if wanted is not None and bundle.channels != wanted:

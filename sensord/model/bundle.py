@@ -2,10 +2,11 @@
 
 On disk and in the registry it is two byte strings, `manifest.json` and `weights.safetensors`. The manifest carries the
 SHA-256 of the weights; both are checked on the very bytes that are parsed, and every shape is checked against the
-manifest before anything is built from it.
+manifest before anything is built from it. A third, `signature.json`, may say who made it, see `signature`.
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,18 +25,21 @@ from sensord import __version__
 from sensord.errors import BundleInvalid
 from sensord.model.cells import CELLS
 from sensord.model.network import Network, NetworkShape
+from sensord.model.signature import SIGNATURE_LIMIT
 from sensord.readings import Floats
 
 FORMAT_VERSION = 1
+NETWORK = "network."  # before a parameter's name: its tensor
 EVENTS = "events."  # before an event channel's name: its tensor
 MANIFEST_LIMIT = 1 << 20  # bytes
 WEIGHTS_LIMIT = 4 << 30  # bytes
 CHANNELS_LIMIT = 1_024
 HIDDEN_LIMIT = 1_024
+FLOAT_BYTES = 4
 Span = Annotated[float, msgspec.Meta(ge=1)]  # readings
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]  # readings
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
-MANIFEST_FILE, WEIGHTS_FILE = "manifest.json", "weights.safetensors"
+MANIFEST_FILE, WEIGHTS_FILE, SIGNATURE_FILE = "manifest.json", "weights.safetensors", "signature.json"
 
 
 class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,28 +140,43 @@ class Packed:
     manifest: bytes
     weights: bytes
     sha256: str
+    signature: bytes | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """From a folder that `write` made. Raises BundleInvalid."""
         try:
-            manifest, weights = (folder / MANIFEST_FILE).read_bytes(), (folder / WEIGHTS_FILE).read_bytes()
+            manifest = _read(folder / MANIFEST_FILE, MANIFEST_LIMIT)
+            weights = _read(folder / WEIGHTS_FILE, WEIGHTS_LIMIT)
+            signed = folder / SIGNATURE_FILE
+            signature = _read(signed, SIGNATURE_LIMIT) if signed.exists() else None
         except OSError as error:
             raise BundleInvalid(f"{folder} is no bundle: {error.strerror}: {error.filename}") from error
         parsed = parse_manifest(manifest)
-        return cls(parsed.bundle_id, manifest, weights, parsed.weights_sha256)
+        return cls(parsed.bundle_id, manifest, weights, parsed.weights_sha256, signature)
 
     def write(self, folder: Path) -> None:
-        """Both files into a folder, made when absent; the manifest last, so that half a bundle has none."""
+        """All files into a folder, made when absent; the manifest last, so that half a bundle has none."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / WEIGHTS_FILE).write_bytes(self.weights)
+        if self.signature is not None:
+            (folder / SIGNATURE_FILE).write_bytes(self.signature)
         (folder / MANIFEST_FILE).write_bytes(self.manifest)
+
+
+def _read(file: Path, limit: int) -> bytes:
+    """A file's bytes, unless they are too many: then none is read. Raises OSError, BundleInvalid."""
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
+            raise BundleInvalid(f"{file} has {size:,} bytes; at most {limit:,} are read")
+        return stream.read(limit + 1)
 
 
 def pack(draft: Manifest, network: Network, profiles: Profiles) -> Packed:
     """Turn a model into bytes; fills in the manifest's bundle_id and weights_sha256."""
     tensors: dict[str, NDArray[np.generic]] = {
-        f"network.{name}": np.ascontiguousarray(tensor.detach().cpu().numpy())
+        NETWORK + name: np.ascontiguousarray(tensor.detach().cpu().numpy())
         for name, tensor in network.state_dict().items()
     }
     for name in ("mean", "scale", "head", "precision", "threshold", "usual"):
@@ -215,9 +234,14 @@ def unpack(packed: Packed) -> Bundle:
 
 
 def _network(manifest: Manifest, tensors: dict[str, NDArray[np.generic]]) -> Network:
-    network = Network(NetworkShape(len(manifest.channels), manifest.hidden, manifest.cell))
+    shape = NetworkShape(len(manifest.channels), manifest.hidden, manifest.cell)
+    held = sum(array.nbytes for name, array in tensors.items() if name.startswith(NETWORK))
+    least = shape.hidden * (shape.hidden + shape.channels) * FLOAT_BYTES  # whatever the cell
+    if held < least:  # a manifest's word costs no memory until there are weights to match it
+        raise BundleInvalid(f"{manifest.bundle_id}: {held:,} bytes of network; expected float32, {least:,} at least")
+    network = Network(shape)
     expected = network.state_dict()
-    loaded = {name: _checked(tensors, f"network.{name}", tuple(tensor.shape)) for name, tensor in expected.items()}
+    loaded = {name: _checked(tensors, NETWORK + name, tuple(tensor.shape)) for name, tensor in expected.items()}
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in loaded.items()})
     return network.eval()
 

@@ -208,6 +208,15 @@ class TrainerSettings(Group):
     """Seed of everything random; the same input and seed give the same bundle."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the trunk is fitted."""
+    signing_key: FilePath | None = None
+    """Private key, a PEM file that only its owner can read; signs every new bundle."""
+
+
+class ModelSettings(Group):
+    """Which bundles are believed."""
+
+    trusted_keys: tuple[FilePath, ...] = ()
+    """Public keys, PEM files; a bundle that none of them has signed is refused. Empty: no signature is demanded."""
 
 
 class Settings(BaseSettings):
@@ -228,6 +237,7 @@ class Settings(BaseSettings):
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
 
     @classmethod
     def settings_customise_sources(

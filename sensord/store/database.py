@@ -31,7 +31,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from sensord.errors import SchemaMismatch, SettingsInvalid, StoreLocked, StoreUnavailable, Unreachable
+from sensord.errors import AccessRefused, SchemaMismatch, SettingsInvalid, StoreLocked, StoreUnavailable, Unreachable
 
 T = TypeVar("T")
 
@@ -40,6 +40,7 @@ BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
 UPGRADE_LOCK = 0x73656E736F7264  # "sensord": the key of PostgreSQL's advisory lock
 _READS = "sensord_reads"  # the execution option of a transaction that only reads
+_NO_RIGHT = "42501"  # PostgreSQL's insufficient_privilege
 _SQLITE_ERROR = 1  # sqlite's code for a statement that is wrong by itself
 
 _POSTGRES_TIMEOUTS = {
@@ -172,7 +173,10 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def _transaction(engine: Engine, reads: bool) -> Iterator[Connection]:
-    """Turn the database's failures into StoreUnavailable and drop the connection; our own mistakes pass."""
+    """Turn the database's failures into StoreUnavailable and drop the connection; our own mistakes pass.
+
+    A right that this user lacks is AccessRefused: no retry mends it.
+    """
     try:
         with engine.connect().execution_options(**{_READS: reads}) as connection:
             try:
@@ -183,6 +187,9 @@ def _transaction(engine: Engine, reads: bool) -> Iterator[Connection]:
                     connection.invalidate()
                 raise
     except (DBAPIError, PoolTimeout, PendingRollbackError) as error:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_RIGHT:
+            remedy = "give this user the role that it needs, and run deploy/postgres/grants.sql after an upgrade"
+            raise AccessRefused(f"database {address(engine.url)}: {_cause(error)}; {remedy}") from error
         if not _is_failure(error):
             raise
         raise StoreUnavailable(f"database {address(engine.url)}: {_cause(error)}") from error

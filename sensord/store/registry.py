@@ -26,12 +26,16 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BundleRow:
-    """A bundle without its weights. replaced: the bundle that was current before this one was promoted."""
+    """A bundle without its weights. replaced: the bundle that was current before this one was promoted.
+
+    signature: as it is stored, of whomever; None where nobody has signed it.
+    """
 
     fleet: str
     bundle_id: str
     stage: Stage
     sha256: str
+    signature: str | None
     replaced: str | None
     created_at: datetime
     promoted_at: datetime | None
@@ -48,6 +52,7 @@ class StoredBundle:
     manifest: bytes
     weights: bytes
     sha256: str
+    signature: bytes | None = None
 
 
 _ROW = [bundles.c[name] for name in BundleRow.__dataclass_fields__]
@@ -60,8 +65,17 @@ class Registry:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def publish(self, fleet: str, bundle_id: str, manifest: bytes, weights: bytes, sha256: str, at: int) -> None:
-        """Add a bundle as a candidate; the same one again changes nothing.
+    def publish(
+        self,
+        fleet: str,
+        bundle_id: str,
+        manifest: bytes,
+        weights: bytes,
+        sha256: str,
+        at: int,
+        signature: bytes | None = None,
+    ) -> None:
+        """Add a bundle as a candidate; the same one again changes nothing but the signature, where it brings one.
 
         Raises BundleInvalid where other content goes by this id.
         """
@@ -77,8 +91,15 @@ class Registry:
         with writing(self._engine) as connection:
             connection.execute(insert_into(connection, bundles).values(row).on_conflict_do_nothing())
             stored = connection.execute(select(bundles.c.manifest, bundles.c.sha256).where(_is(fleet, bundle_id))).one()
-        if tuple(stored) != (row["manifest"], sha256):
-            raise BundleInvalid(f"fleet {fleet}: bundle {bundle_id} is published already, with other content")
+            if tuple(stored) != (row["manifest"], sha256):
+                raise BundleInvalid(f"fleet {fleet}: bundle {bundle_id} is published already, with other content")
+            if signature is not None:
+                _sign(connection, fleet, bundle_id, signature)
+
+    def sign(self, fleet: str, bundle_id: str, signature: bytes) -> None:
+        """Put a signature beside a bundle, in the place of the one that was there."""
+        with writing(self._engine) as connection:
+            _sign(connection, fleet, bundle_id, signature)
 
     def promote(self, fleet: str, name: str, at: int) -> str:
         """Make a bundle current and retire the one that was; promoting the current one changes nothing.
@@ -118,8 +139,17 @@ class Registry:
 
     def current_id(self, fleet: str) -> str | None:
         """Its id alone: cheap enough to ask at every snapshot."""
+        current = self.current_signed(fleet)
+        return None if current is None else current[0]
+
+    def current_signed(self, fleet: str) -> tuple[str, str | None] | None:
+        """Its id and its signature: as cheap."""
+        chosen = select(bundles.c.bundle_id, bundles.c.signature).where(
+            bundles.c.fleet == fleet, bundles.c.stage == Stage.CURRENT.value
+        )
         with reading(self._engine) as connection:
-            return connection.scalars(_current_id(fleet)).one_or_none()
+            row = connection.execute(chosen).one_or_none()
+        return None if row is None else (row.bundle_id, row.signature)
 
     def get(self, fleet: str, name: str) -> StoredBundle:
         """One bundle by its id or the unique beginning of it. Raises ModelMissing."""
@@ -152,6 +182,10 @@ def _make_current(connection: Connection, fleet: str, bundle_id: str, at: int) -
     connection.execute(update(bundles).where(_is(fleet, bundle_id)).values(current))
 
 
+def _sign(connection: Connection, fleet: str, bundle_id: str, signature: bytes) -> None:
+    connection.execute(update(bundles).where(_is(fleet, bundle_id)).values(signature=signature.decode()))
+
+
 def _current_id(fleet: str) -> Select[str]:
     return select(bundles.c.bundle_id).where(bundles.c.fleet == fleet, bundles.c.stage == Stage.CURRENT.value)
 
@@ -175,4 +209,6 @@ def _listed(ids: Sequence[str]) -> str:
 
 def _stored(row: Row[*tuple[object, ...]]) -> StoredBundle:
     fields = dict(row._mapping)
-    return StoredBundle(**fields | {"stage": Stage(fields["stage"]), "manifest": fields["manifest"].encode()})
+    signature = None if fields["signature"] is None else fields["signature"].encode()
+    read = {"stage": Stage(fields["stage"]), "manifest": fields["manifest"].encode(), "signature": signature}
+    return StoredBundle(**fields | read)

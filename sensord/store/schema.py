@@ -193,6 +193,7 @@ bundles = Table(
     Column("manifest", Text, nullable=False),
     Column("weights", LargeBinary, nullable=False),
     Column("sha256", String, nullable=False),
+    Column("signature", Text),  # None: unsigned
     Column("replaced", String),  # the bundle that was current before this one was promoted
     Column("created_at", UtcDateTime, nullable=False),
     Column("promoted_at", UtcDateTime),

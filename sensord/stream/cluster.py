@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
 from kafka import KafkaAdminClient
@@ -16,12 +16,16 @@ from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.net.compat import KafkaNetClient
 
-from sensord.errors import SensordError, Unreachable
+from sensord.errors import AccessRefused, SensordError, Unreachable
 from sensord.settings import KafkaSettings
+from sensord.stream.client import network_client
 
 DEFAULT_START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_MS = 9_000
 RETRY_S = 0.25
+REFUSED_AFTER_S = 5.0  # by then every broker has had its say; to go on with a wrong password would lock accounts
+OTHER_PROTOCOL = ("Invalid frame length", "socket disconnected", "WRONG_VERSION_NUMBER")
+NOT_TRUSTED, NOT_LET_IN = "CERTIFICATE_VERIFY_FAILED", "SaslAuthenticationFailedError"
 
 T = TypeVar("T")
 
@@ -38,7 +42,7 @@ class Topic:
 class Cluster:
     """A connection for questions about topics; a context manager.
 
-    Raises Unreachable when no broker answers within timeout_s; blocks until then.
+    Raises Unreachable when no broker answers within timeout_s, and blocks until then; AccessRefused sooner.
     """
 
     def __init__(self, settings: KafkaSettings, timeout_s: float = DEFAULT_START_TIMEOUT_S) -> None:
@@ -124,35 +128,73 @@ class Cluster:
 
 
 def connected(settings: KafkaSettings, timeout_s: float, build: Callable[[dict[str, Any]], T]) -> T:
-    """What build makes of the connection's configuration. Raises Unreachable, with address and cause.
+    """What build makes of the connection's configuration. Raises Unreachable, with address and cause, or AccessRefused.
 
     A client's constructor waits for a broker, and for ever where a TLS peer accepts and goes silent: hence the thread.
     """
-    done: list[T] = []
-    failed: list[Exception] = []
-    clients: list[KafkaNetClient] = []  # what a constructor that failed leaves behind
-
-    def client(**config: Any) -> KafkaNetClient:
-        clients.append(KafkaNetClient(**config))
-        return clients[-1]
-
-    def attempt() -> None:
-        own = {"bootstrap_timeout_ms": int(timeout_s * 1_000), "kafka_client": client}
-        try:
-            done.append(build(client_config(settings) | own))
-        except (KafkaError, OSError) as error:
-            failed.append(error)
-            for made in clients:
-                made.close()
-
     with _kafka_complaints() as complaints:
-        thread = threading.Thread(target=attempt, name="kafka-connect", daemon=True)
+        attempt = _Attempt(build, settings, time.monotonic() + timeout_s, complaints)
+        thread = threading.Thread(target=attempt.run, name="kafka-connect", daemon=True)
         thread.start()
         thread.join(timeout_s + 1)
-    if done:
-        return done[0]
-    cause = complaints[-1] if complaints else str(failed[0]) if failed else "a broker accepts but does not answer"
-    raise Unreachable(f"Kafka at {settings.bootstrap_servers}: {cause}") from (failed[0] if failed else None)
+    if attempt.built:
+        return cast(T, attempt.built[0])
+    cause = attempt.failed[-1] if attempt.failed else None
+    if refused := _refusal(settings, complaints):
+        raise refused from cause
+    said = complaints[-1] if complaints else str(cause) if cause else "a broker accepts but does not answer"
+    if any(sign in said for sign in OTHER_PROTOCOL):
+        said += f"; does this listener speak kafka.security_protocol {settings.security_protocol}?"
+    raise Unreachable(f"Kafka at {settings.bootstrap_servers}: {said}") from cause
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """Builds a client until it stands, the deadline is over, or brokers refuse us; what came of it stays here."""
+
+    build: Callable[[dict[str, Any]], object]
+    settings: KafkaSettings
+    deadline: float
+    complaints: list[str]
+    built: list[object] = field(default_factory=list)
+    failed: list[Exception] = field(default_factory=list)
+
+    def run(self) -> None:
+        while not self.built:
+            clients: list[KafkaNetClient] = []  # what a constructor that failed leaves behind
+            try:
+                self.built.append(self.build(client_config(self.settings) | self._own(clients)))
+            except (KafkaError, OSError) as error:
+                self.failed.append(error)
+                for made in clients:
+                    made.close()
+                if _refusal(self.settings, self.complaints) or time.monotonic() >= self.deadline:
+                    return
+
+    def _own(self, clients: list[KafkaNetClient]) -> dict[str, Any]:
+        left = max(self.deadline - time.monotonic(), 0)
+        if self.settings.security_protocol != "PLAINTEXT":
+            left = min(left, REFUSED_AFTER_S)
+
+        def client(**config: Any) -> KafkaNetClient:
+            clients.append(network_client(**config))
+            return clients[-1]
+
+        return {"bootstrap_timeout_ms": int(left * 1_000), "kafka_client": client}
+
+
+def _refusal(settings: KafkaSettings, complaints: Sequence[str]) -> AccessRefused | None:
+    """What the brokers' complaints say of who we are, or we of who they are; waiting doesn't mend either."""
+    where = f"Kafka at {settings.bootstrap_servers}"
+    for said in reversed(complaints):
+        if NOT_TRUSTED in said:
+            reason = said.partition("certificate verify failed: ")[2].partition(" (_ssl.c")[0].rstrip(".")
+            remedy = "kafka.ssl_cafile must hold its authority, kafka.bootstrap_servers a name that it is made out for"
+            return AccessRefused(f"{where} shows a certificate that isn't trusted: {reason}; {remedy}")
+        if NOT_LET_IN in said:
+            user = f"user {settings.sasl_username!r} with {settings.sasl_mechanism}"
+            return AccessRefused(f"{where} refuses {user}; check kafka.sasl_username and kafka.sasl_password")
+    return None
 
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:

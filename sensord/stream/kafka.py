@@ -13,7 +13,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
-from sensord.errors import OffsetsLost, SourceFailed, Unreachable
+from sensord.errors import OffsetsLost, SensordError, SourceFailed, Unreachable
 from sensord.readings import Partition, Record
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import DEFAULT_START_TIMEOUT_S, Cluster, connected
@@ -35,7 +35,7 @@ class KafkaSource:
     costs 100 % CPU where heartbeats are more frequent than requests time out. dead: members of the group that are known
     to be; it doesn't wait for them.
 
-    Raises Unreachable when no broker answers, or a topic is missing, for start_timeout_s.
+    Raises Unreachable when no broker answers, or a topic is missing, for start_timeout_s; AccessRefused.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class KafkaSource:
                 start_timeout_s,
                 lambda config: KafkaConsumer(**config | _group_config(settings, session_timeout_s)),
             )
-        except Unreachable:
+        except SensordError:
             self._cluster.close()
             raise
         self._notes = _Notes(self._consumer)

@@ -10,8 +10,16 @@ leaves neither process nor folder behind:
 """
 
 from tests.services.embedded import embedded_kafka
-from tests.services.kafka import apache_kafka
+from tests.services.kafka import SecuredServer, apache_kafka, secured_kafka
 from tests.services.postgres import postgresql
 from tests.services.process import Server, ServerUnavailable
 
-__all__ = ["Server", "ServerUnavailable", "apache_kafka", "embedded_kafka", "postgresql"]
+__all__ = [
+    "SecuredServer",
+    "Server",
+    "ServerUnavailable",
+    "apache_kafka",
+    "embedded_kafka",
+    "postgresql",
+    "secured_kafka",
+]

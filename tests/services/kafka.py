@@ -1,16 +1,21 @@
-"""Apache Kafka: one KRaft node, broker and controller in one process, from Maven Central's jars."""
+"""Apache Kafka: one KRaft node, broker and controller in one process, from Maven Central's jars.
+
+`secured_kafka` is another such node whose clients need TLS and SCRAM.
+"""
 
 import base64
 import fcntl
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from tests.services.certificates import Authority
 from tests.services.process import Server, ServerUnavailable, free_port, must_run, running, temporary_folder
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +28,8 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://{address}
+listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller_port}{more_listeners}
+advertised.listeners=PLAINTEXT://{address}{more_listeners}
 log.dirs={folder}/data
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -40,6 +45,34 @@ share.coordinator.state.topic.min.isr=1
 log.cleaner.dedupe.buffer.size=4194304
 log.index.size.max.bytes=1048576
 """
+SECURED = """\
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+ssl.enabled.protocols=TLSv1.2,TLSv1.3
+"""
+MECHANISM = "SCRAM-SHA-512"
+
+
+@dataclass(frozen=True, slots=True)
+class SecuredServer:
+    """A broker whose address wants TLS and SCRAM-SHA-512.
+
+    stranger: the same listener by a name that its certificate lacks. unsecured: a plain listener of the same broker, as
+    the tests' own back door.
+    """
+
+    address: str
+    stranger: str
+    unsecured: str
+    cafile: Path
+    other_cafile: Path
+    username: str
+    password: str
 
 
 @contextmanager
@@ -48,17 +81,51 @@ def apache_kafka() -> Iterator[Server]:
 
     Raises ServerUnavailable where Java is missing or the jars can neither be found nor fetched.
     """
-    classpath = f"{fetched()}/*"
+    with temporary_folder() as folder, _broker(folder) as server:
+        yield server
+
+
+@contextmanager
+def secured_kafka(password: str, username: str = "sensord") -> Iterator[SecuredServer]:
+    """As `apache_kafka`, with a listener for this user alone whose certificate is of an authority of its own."""
     with temporary_folder() as folder:
-        address = f"127.0.0.1:{free_port()}"
-        settings = folder / "server.properties"
-        settings.write_text(SETTINGS.format(address=address, controller_port=free_port(), folder=folder))
-        java = [*JAVA, "-cp", classpath]
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        must_run([*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(settings)])
-        command = [*java, "kafka.Kafka", str(settings)]
-        with running(command, folder / "server.log", lambda: answers(address)) as pid:
-            yield Server(address, pid)
+        authority, other = Authority("tests"), Authority("strangers")
+        (folder / "ca.pem").write_bytes(authority.certificate)
+        (folder / "other-ca.pem").write_bytes(other.certificate)
+        keystore = folder / "keystore.pem"
+        keystore.write_bytes(authority.issue("127.0.0.1"))
+        port = free_port()
+        settings = SECURED.format(keystore=keystore)
+        user = f"{MECHANISM}=[name={username},password={password}]"
+        with _broker(folder, f",SASL_SSL://127.0.0.1:{port}", settings, ["--add-scram", user]) as plain:
+            yield SecuredServer(
+                address=f"127.0.0.1:{port}",
+                stranger=f"localhost:{port}",
+                unsecured=plain.address,
+                cafile=folder / "ca.pem",
+                other_cafile=folder / "other-ca.pem",
+                username=username,
+                password=password,
+            )
+
+
+@contextmanager
+def _broker(
+    folder: Path, more_listeners: str = "", more: str = "", format_with: Sequence[str] = ()
+) -> Iterator[Server]:
+    classpath = f"{fetched()}/*"
+    address = f"127.0.0.1:{free_port()}"
+    settings = folder / "server.properties"
+    ports = {"address": address, "controller_port": free_port(), "more_listeners": more_listeners}
+    settings.write_text(SETTINGS.format(folder=folder, **ports) + more)
+    java = [*JAVA, "-cp", classpath]
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    must_run(
+        [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(settings), *format_with]
+    )
+    command = [*java, "kafka.Kafka", str(settings)]
+    with running(command, folder / "server.log", lambda: answers(address)) as pid:
+        yield Server(address, pid)
 
 
 def answers(address: str) -> bool:

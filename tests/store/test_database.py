@@ -24,6 +24,7 @@ from sensord.store.database import (
     VERSION_TABLE,
     check,
     connect_within,
+    expected_revision,
     lock_for_daemon,
     open_engine,
     reading,
@@ -101,7 +102,7 @@ def test_postgres_sessions_let_go_by_themselves_unless_the_url_says_otherwise(po
 
 def test_schema_is_behind_until_it_is_upgraded(store_url: str) -> None:
     engine = open_engine(store_url)
-    with pytest.raises(SchemaMismatch, match="at no revision, this sensord needs 0002: run `sensord db upgrade`"):
+    with pytest.raises(SchemaMismatch, match=f"at no revision, this sensord needs {expected_revision()}: run `"):
         check(engine)
     upgrade(engine)
     check(engine)

@@ -1,0 +1,38 @@
+-- What each role of roles.sql may do. Run as sensord_owner after every `sensord db upgrade`; harmless to run again.
+-- No role but the owner may drop, truncate or alter anything; the daemon deletes state pages and nothing else.
+
+BEGIN;  -- a running daemon sees the old rights or the new ones, never none
+
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, sensord_daemon, sensord_trainer, sensord_operator, sensord_reader;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, sensord_daemon, sensord_trainer, sensord_operator, sensord_reader;
+
+GRANT SELECT ON sensord_schema TO sensord_daemon, sensord_trainer, sensord_operator, sensord_reader;
+
+-- The daemon: writes an episode's own columns, never what people said about it, and reads bundles.
+GRANT SELECT, INSERT ON alerts, alert_events, dead_letters, gaps TO sensord_daemon;
+GRANT UPDATE (
+    kind, status, severity, last_seen_at, closed_at, updated_at, score_peak, score_last, threshold, readings,
+    model_id, last_offset, close_reason, top_channels, evidence
+) ON alerts TO sensord_daemon;
+GRANT SELECT, INSERT, UPDATE ON partition_progress, devices TO sensord_daemon;
+GRANT SELECT, INSERT, UPDATE, DELETE ON state_pages TO sensord_daemon;
+GRANT SELECT ON bundles TO sensord_daemon;
+GRANT USAGE ON SEQUENCE alert_events_sequence_seq, dead_letters_id_seq, gaps_id_seq TO sensord_daemon;
+
+-- The trainer: publishes and promotes bundles. What a bundle holds can't be changed, only replaced by another one.
+GRANT SELECT, INSERT ON bundles TO sensord_trainer;
+GRANT UPDATE (stage, signature, replaced, promoted_at, retired_at) ON bundles TO sensord_trainer;
+
+-- People and dashboards: read all but the devices' state.
+GRANT SELECT ON alerts, alert_events, dead_letters, gaps, partition_progress, devices, bundles
+    TO sensord_reader, sensord_operator;
+
+-- People who answer alerts.
+GRANT UPDATE (
+    acknowledged_by, acknowledged_at, feedback, feedback_by, feedback_at, feedback_comment, accepted_by, accepted_at,
+    updated_at
+) ON alerts TO sensord_operator;
+GRANT INSERT ON alert_events TO sensord_operator;
+GRANT USAGE ON SEQUENCE alert_events_sequence_seq TO sensord_operator;
+
+COMMIT;

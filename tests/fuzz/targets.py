@@ -1,0 +1,173 @@
+"""What is fuzzed: every reader of bytes that come from elsewhere, each with good inputs and the errors it may raise."""
+
+import hashlib
+import json
+import random
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from sensord.detection.channels.bank import Bank
+from sensord.detection.devices import MAGIC, STATE_FORMATS, Devices, _open_page
+from sensord.errors import BundleInvalid, BundleUntrusted, SensordError, StateUnreadable
+from sensord.model.bundle import Packed, parse_manifest, unpack
+from sensord.model.signature import SIGNATURE_FORMAT, Signature, parse_signature
+from sensord.readings import Partition, Record
+from sensord.stream.dead_letters import DETAIL_LIMIT, PAYLOAD_LIMIT, Reason
+from sensord.stream.decoders.json import JsonDecoder
+from tests.builders import packed
+from tests.fuzz.mutations import mutated
+
+PUMPS = Partition("sensors.pumps", 0)
+NOON_MS = 1_795_435_200_000
+Read = Callable[[random.Random], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A reader that makes inputs of its own and reads them at once. errors: what may come of it."""
+
+    name: str
+    read: Read
+    errors: tuple[type[SensordError], ...]
+    at_once: int = 1
+
+
+# --- decoders --------------------------------------------------------------------------------------------------------
+
+_DECODER = JsonDecoder(("heat", "noise", "°C"))
+_GOOD = {"device_id": "pump-7", "timestamp": "2026-11-23T12:00:00Z", "values": {"heat": 71.2, "noise": None, "°C": -1}}
+MESSAGES = [
+    json.dumps(message, ensure_ascii=False).encode()
+    for message in (
+        _GOOD,
+        _GOOD | {"timestamp": NOON_MS},
+        {"values": {"heat": 1}},
+        [_GOOD, _GOOD | {"device_id": "pümp", "values": {"noise": 1e-30}}],
+        [_GOOD] * 20,
+        _GOOD | {"extra": {"deep": [[[{}]]]}},
+    )
+]
+RECORDS = 20  # decoded at once
+_KEYS = (b"pump-7", None, b"\xff", b"k" * 256, b"k" * 257, b"")
+_STAMPS = (NOON_MS, NOON_MS, -1, 0, (1 << 63) - 1)
+_REASONS = set(Reason)
+
+
+def _decode(rng: random.Random) -> None:
+    records = [
+        Record(offset, rng.choice(_STAMPS), rng.choice(_KEYS), mutated(rng, MESSAGES)) for offset in range(RECORDS)
+    ]
+    decoded = _DECODER.decode(PUMPS, records)
+    readings, letters = decoded.readings, decoded.dead_letters
+    told = {letter.offset for letter in letters} | set(readings.offsets.tolist())
+    assert told == set(range(RECORDS)), "a record that became nothing"
+    assert not np.isinf(readings.values).any(), "an infinite value"
+    for letter in letters:
+        assert letter.reason in _REASONS, letter.reason
+        assert len(letter.detail) <= DETAIL_LIMIT, "a long story"
+        assert letter.detail.isprintable(), letter.detail
+        assert len(letter.payload) <= PAYLOAD_LIMIT, "a large payload"
+
+
+# --- bundles ---------------------------------------------------------------------------------------------------------
+
+_BUNDLES = [packed(device_ids=("pump-1", "pümp 2")), packed(seed=1, events=True)]
+_MANIFESTS, _WEIGHTS = [one.manifest for one in _BUNDLES], [one.weights for one in _BUNDLES]
+
+
+def _honest(manifest: bytes, weights: bytes) -> Packed:
+    """Id and SHA-256 put right where that can be done: past these checks lies what is to be found."""
+    sha256 = hashlib.sha256(weights).hexdigest()
+    try:
+        fields = msgspec.json.decode(manifest, type=dict[str, object]) | {"bundle_id": "", "weights_sha256": sha256}
+        named = f"{fields.get('fleet')}-{hashlib.sha256(msgspec.json.encode(fields)).hexdigest()[:12]}"
+        manifest = msgspec.json.encode(fields | {"bundle_id": named})
+    except (ValueError, RecursionError, TypeError):
+        named = ""
+    return Packed(named, manifest, weights, sha256)
+
+
+def _read_manifest(rng: random.Random) -> None:
+    manifest = mutated(rng, _MANIFESTS)
+    parse_manifest(_honest(manifest, b"").manifest if rng.random() < 0.8 else manifest)
+
+
+def _read_bundle(rng: random.Random) -> None:
+    which = rng.randrange(len(_BUNDLES))
+    manifest, weights = _MANIFESTS[which], _WEIGHTS[which]
+    part = rng.random()
+    if part < 0.3:
+        manifest = mutated(rng, _MANIFESTS)
+    elif part < 0.6:
+        weights = mutated(rng, _WEIGHTS)
+    else:
+        weights = _with_header(rng, weights)
+    bundle = unpack(_honest(manifest, weights))
+    Bank(bundle.profiles.events, len(bundle.channels))
+
+
+def _with_header(rng: random.Random, weights: bytes) -> bytes:
+    """Weights whose header is mutated and whose length is right again."""
+    size = int.from_bytes(weights[:8], "little")
+    header = mutated(rng, [weights[8 : 8 + size]])
+    return len(header).to_bytes(8, "little") + header + weights[8 + size :]
+
+
+def _read_signature(rng: random.Random) -> None:
+    parse_signature("pumps-1", mutated(rng, _SIGNATURES))
+
+
+_SIGNATURES = [msgspec.json.encode(Signature(SIGNATURE_FORMAT, "ed25519-0123456789abcdef", "A" * 88))]
+
+
+# --- state -----------------------------------------------------------------------------------------------------------
+
+
+def _pages() -> list[bytes]:
+    found: list[bytes] = []
+    for count in (1, 5):
+        devices = Devices(2, 8)
+        devices.touch(devices.find([f"pump-{n}" for n in range(count)]))
+        found += devices.dirty_pages().values()
+    return found
+
+
+_PAGES = _pages()
+_PREFIX = len(MAGIC) + 4
+
+
+def _parts(page: bytes) -> tuple[bytes, bytes]:
+    """Header and body."""
+    _, size, _ = np.frombuffer(page, "<u4", 3, _PREFIX).tolist()
+    return page[_PREFIX + 12 : _PREFIX + 12 + size], page[_PREFIX + 12 + size :]
+
+
+_HEADERS, _BODIES = [_parts(page)[0] for page in _PAGES], [_parts(page)[1] for page in _PAGES]
+
+
+def _read_page(rng: random.Random) -> None:
+    which = rng.randrange(len(_PAGES))
+    header, body = _HEADERS[which], _BODIES[which]
+    part = rng.random()
+    if part < 0.2:
+        page = mutated(rng, _PAGES)
+    else:
+        header = mutated(rng, _HEADERS) if part < 0.9 else header
+        body = mutated(rng, _BODIES) if part >= 0.8 else body
+        sizes = np.array([rng.choice(STATE_FORMATS), len(header), len(body)], "<u4").tobytes()
+        page = MAGIC + zlib.crc32(sizes + header + body).to_bytes(4, "little") + sizes + header + body
+    _open_page(0, page)  # most are refused here, before there need be a store
+    Devices(2, 8).load({0: page})
+
+
+TARGETS: Sequence[Target] = (
+    Target("json", _decode, (), RECORDS),
+    Target("manifest", _read_manifest, (BundleInvalid,)),
+    Target("bundle", _read_bundle, (BundleInvalid,)),
+    Target("signature", _read_signature, (BundleUntrusted,)),
+    Target("state", _read_page, (StateUnreadable,)),
+)
