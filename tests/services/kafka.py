@@ -48,17 +48,46 @@ def apache_kafka() -> Iterator[Server]:
 
     Raises ServerUnavailable where Java is missing or the jars can neither be found nor fetched.
     """
-    classpath = f"{fetched()}/*"
     with temporary_folder() as folder:
         address = f"127.0.0.1:{free_port()}"
-        settings = folder / "server.properties"
-        settings.write_text(SETTINGS.format(address=address, controller_port=free_port(), folder=folder))
-        java = [*JAVA, "-cp", classpath]
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        must_run([*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)])
-        command = [*java, "kafka.Kafka", str(settings)]
-        with running(command, folder / "server.log", lambda: answers(address)) as pid:
+        settings = formatted(folder, address)
+        with serving(settings, address) as pid:
             yield Server(address, pid)
+
+
+def formatted(folder: Path, address: str, second_listener: tuple[str, str] | None = None) -> Path:
+    """Prepare an empty broker in a folder; returns its settings file.
+
+    second_listener: where it also listens, and what it tells clients of that listener to connect to: a proxy, say.
+    """
+    settings = folder / "server.properties"
+    text = SETTINGS.format(address=address, controller_port=free_port(), folder=folder)
+    settings.write_text(text if second_listener is None else _with_listener(text, *second_listener))
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    must_run([*_java(), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)])
+    return settings
+
+
+@contextmanager
+def serving(settings: Path, address: str) -> Iterator[int]:
+    """Run the broker of a settings file until the block ends; yields its process id."""
+    command = [*_java(), "kafka.Kafka", str(settings)]
+    with running(command, settings.with_name("server.log"), lambda: answers(address)) as pid:
+        yield pid
+
+
+def _java() -> list[str]:
+    return [*JAVA, "-cp", f"{fetched()}/*"]
+
+
+def _with_listener(settings: str, listens: str, tells: str) -> str:
+    lines = {
+        "listeners=": f",SECOND://{listens}",
+        "advertised.listeners=": f",SECOND://{tells}",
+    }
+    written = [line + next((more for key, more in lines.items() if line.startswith(key)), "") for line in settings.splitlines()]
+    protocols = "PLAINTEXT:PLAINTEXT,SECOND:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    return "\n".join([*written, f"listener.security.protocol.map={protocols}", ""])
 
 
 def answers(address: str) -> bool:

@@ -1,0 +1,3 @@
+"""."""
+from tests.faults.scenarios.scenario import Scenario
+SCENARIOS: tuple[Scenario, ...] = ()
