@@ -88,12 +88,12 @@ class Loop:
         """Take what one poll brings, and commit and snapshot when due. Raises SourceFailed, OffsetsLost, ..."""
         batch = self._source.poll(self._rules.poll_timeout_s)
         self._follow_assignment(batch)
-        self._adopt_unclaimed()
         for partition, records in batch.records.items():
             if (shard := self.shards.get(partition)) is not None:
                 with self._metrics.score_seconds.labels(shard.name).time():
                     progressed = shard.feed(records)
                 self._metrics.progressed(shard.name, progressed)
+        self._adopt_unclaimed()  # after: what was polled before a partition is adopted doesn't follow on from its state
         self._save_when_due()
         self._watchdog.tick()
 

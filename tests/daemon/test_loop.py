@@ -10,6 +10,7 @@ from sensord.daemon.policy import Pace
 from sensord.errors import ModelMissing, OffsetsLost, StateUnreadable
 from sensord.readings import Partition
 from sensord.store.alerts import AlertFilter, accept, list_alerts
+from sensord.store.progress import Progress
 from tests.builders import packed
 from tests.daemon.world import TOPIC, FailingProgress, World, world
 
@@ -103,6 +104,15 @@ def test_a_zombie_can_write_nothing_and_harms_nobody(here: World, golden: Golden
         heir.turn()
     zombie.kill()
     heir.finish()
+    assert (tables(here), here.pages()) == golden
+
+
+def test_a_fenced_partition_that_stays_assigned_is_read_again_from_its_state(here: World, golden: Golden) -> None:
+    here.send_day()
+    daemon = here.daemon(max_records=20)
+    daemon.turn(6)
+    Progress(here.engine).claim("pumps", Partition(TOPIC, 0), "somebody else", "", here.clock.now())
+    daemon.finish()
     assert (tables(here), here.pages()) == golden
 
 
