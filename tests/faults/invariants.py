@@ -1,8 +1,9 @@
-"""What must hold after every fault: I1 to I8. Used by `suite`; each check returns what is wrong, nothing where all is."""
+"""What must hold after every fault: I1 to I8. Used by `suite`; each check returns what is wrong."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sqlalchemy import Engine, select
 
@@ -14,6 +15,7 @@ WALL_CLOCK = {"detected_at", "updated_at"}
 SHOWN = 3  # differences that are told
 
 Row = tuple[object, ...]
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,10 @@ class Tables:
                 ("offsets", *row[:2]): row[2:]
                 for row in rows(p.topic, p.partition, p.next_offset, p.state_offset, p.model_id)
             }
-            seen = {("device", *row[:3]): row[3:] for row in rows(v.topic, v.partition, v.device_id, v.first_seen, v.last_seen)}
+            seen = {
+                ("device", *row[:3]): row[3:]
+                for row in rows(v.topic, v.partition, v.device_id, v.first_seen, v.last_seen)
+            }
             return cls(
                 alerts={str(row[0]): row for row in rows(*columns)},
                 events=Counter(rows(e.alert_id, e.event)),
@@ -127,7 +132,7 @@ def dead_letters_exact(found: Tables, expected: Expected) -> list[str]:
 
 
 def fence_held(ledger: Iterable[Entry]) -> list[str]:
-    """I5: who wrote owned the partition then, under the last epoch claimed, and moved its offset in that transaction."""
+    """I5: who wrote owned the partition, under the last epoch claimed, and moved its offset in that transaction."""
     problems = []
     claimed: dict[tuple[str, int | None], Entry] = {}
     fenced: set[str] = set()
@@ -139,7 +144,9 @@ def fence_held(ledger: Iterable[Entry]) -> list[str]:
             fenced.add(entry.xid)
             claim = claimed.get((entry.topic, entry.partition))
             if claim is None or claim.epoch != entry.epoch or claim.writer != entry.writer:
-                problems.append(f"{entry.writer} committed partition {entry.partition}, which {claim and claim.writer} held")
+                problems.append(
+                    f"{entry.writer} committed partition {entry.partition}, which {claim and claim.writer} held"
+                )
         elif entry.writer.startswith("sensord/"):
             writes.append(entry)
     unfenced = [write for write in writes if write.xid not in fenced]
@@ -157,9 +164,7 @@ def _partition(alert: Row) -> object:
     return alert[kept.index("partition")]
 
 
-def _differences(kind: str, ours: dict[object, Row] | dict[str, Row] | dict[Row, Row], theirs: object) -> list[str]:
-    wanted: dict[object, Row] = dict(theirs)  # type: ignore[call-overload]
-    mine: dict[object, Row] = dict(ours)
+def _differences(kind: str, mine: Mapping[K, Row], wanted: Mapping[K, Row]) -> list[str]:
     more, fewer = mine.keys() - wanted.keys(), wanted.keys() - mine.keys()
     other = [key for key in mine.keys() & wanted.keys() if mine[key] != wanted[key]]
     counts = ((len(more), "too many"), (len(fewer), "missing"), (len(other), "differ"))

@@ -1,5 +1,6 @@
-"""A network that can fail: a TCP proxy that cuts, goes silent, delays, and loses the answer to a COMMIT. For `servers`."""
+"""A network that can fail: a TCP proxy that cuts, goes silent, delays, and loses answers to COMMITs. For `servers`."""
 
+import random
 import socket
 import threading
 import time
@@ -30,16 +31,16 @@ class _Connection:
 class Proxy:
     """Forwards connections from its own port to a target port, both on 127.0.0.1. Every method may be called any time.
 
-    delay_s: each chunk waits that long. cut_commits: every so many COMMITs end their connection, 0: none does.
+    delay_s: each chunk waits that long. cut_commits: the share of COMMITs that end their connection, drawn by a seed.
     cuts: how many did, before the server saw them and after it had applied them.
     """
 
     target: int
     port: int = field(default_factory=free_port)
     delay_s: float = 0.0
-    cut_commits: int = 0
+    cut_commits: float = 0.0
     cuts: dict[str, int] = field(default_factory=lambda: {"before": 0, "after": 0})
-    _commits: int = 0
+    _dice: random.Random = field(default_factory=lambda: random.Random(0))
     _refusing: bool = False
     _flowing: threading.Event = field(default_factory=threading.Event)
     _connections: set[_Connection] = field(default_factory=set)
@@ -63,7 +64,7 @@ class Proxy:
 
     def mend(self) -> None:
         """Be a cable again. What a black hole swallowed comes out of it, as it would of a router's buffer."""
-        self._refusing, self.delay_s, self.cut_commits = False, 0.0, 0
+        self._refusing, self.delay_s, self.cut_commits = False, 0.0, 0.0
         self._flowing.set()
 
     @contextmanager
@@ -106,7 +107,7 @@ class Proxy:
 
     def _pump_requests(self, connection: _Connection) -> None:
         while data := self._received(connection.client):
-            if data.endswith(COMMIT) and self.cut_commits and self._due():
+            if data.endswith(COMMIT) and self._due():
                 if self.cuts["after"] >= self.cuts["before"]:
                     self.cuts["before"] += 1
                     return
@@ -129,5 +130,4 @@ class Proxy:
 
     def _due(self) -> bool:
         with self._lock:
-            self._commits += 1
-            return self._commits % self.cut_commits == 0
+            return self._dice.random() < self.cut_commits

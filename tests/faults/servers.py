@@ -62,7 +62,7 @@ class Broker(Restartable):
 
 @dataclass(slots=True)
 class Postgres(Restartable):
-    """One PostgreSQL; its children would outlive a SIGKILL, so it dies by SIGQUIT: at once, and with a recovery after."""
+    """One PostgreSQL. Its children would outlive a SIGKILL, so it dies by SIGQUIT: at once, with a recovery after."""
 
     port: int = 0
     data: Path = Path()

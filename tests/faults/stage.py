@@ -35,7 +35,7 @@ class Topic:
 
 @dataclass
 class Stage:
-    """kafka: HOST:PORT. broker: the process behind it where this is ours to kill, else None. rate: readings a second."""
+    """kafka: HOST:PORT. broker: the process behind it where it is ours to kill, else None. rate: readings a second."""
 
     folder: Path
     kafka: str
@@ -43,7 +43,7 @@ class Stage:
     postgres: Postgres
     workload: Workload
     rate: float
-    _topics: list[str] = field(default_factory=list)
+    topics: dict[str, Topic] = field(default_factory=dict)
     _golden: dict[str, Tables] = field(default_factory=dict)
     _main: Topic | None = None
 
@@ -65,8 +65,17 @@ class Stage:
             admin.create_topics(
                 {name: {"num_partitions": partitions, "replication_factor": 1, "configs": kept}}, wait_for_metadata=True
             )
-        self._topics.append(name)
-        return Topic(name, Written())
+        return self.topics.setdefault(name, Topic(name, Written()))
+
+    def recreate(self, topic: Topic) -> None:
+        """Put an empty topic of the same name in its place."""
+        partitions = len(topic.written.ends)
+        with self.admin() as admin:
+            admin.delete_topics([topic.name])
+        topic.written.ends.clear()
+        topic.written.injected.clear()
+        self._golden.pop(topic.name, None)
+        self.create_topic(partitions, topic.name)
 
     def write(self, topic: Topic, messages: Iterable[Message]) -> None:
         write(self.kafka, topic.name, messages, topic.written)
@@ -81,7 +90,7 @@ class Stage:
 
     def delete_topics(self) -> None:
         with self.admin() as admin:
-            admin.delete_topics(self._topics)
+            admin.delete_topics(list(self.topics))
 
     # --- databases and trials ----------------------------------------------------------------------------------------
 
@@ -154,9 +163,7 @@ def publish(registry: Registry, model: Packed, promote: bool = True) -> str:
 
 
 @contextmanager
-def staged(
-    kafka: str, broker: Broker | None, postgres: Postgres, workload: Workload, rate: float
-) -> Iterator[Stage]:
+def staged(kafka: str, broker: Broker | None, postgres: Postgres, workload: Workload, rate: float) -> Iterator[Stage]:
     """A stage whose topics and databases are gone afterwards."""
     with TemporaryDirectory(prefix="sensord-faults-") as folder:
         stage = Stage(Path(folder), kafka, broker, postgres, workload, rate)

@@ -35,6 +35,7 @@ class Outcome:
     recovery_s: float | None = None
     peak_mb: float = 0.0
     seconds: float = 0.0
+    not_judged: tuple[str, ...] = ()
     alerts: int = 0
     commits: int = 0
     mutation: str = ""
@@ -85,6 +86,7 @@ def judge(
     """Note what is wrong, by invariant."""
     outcome.alerts, outcome.commits = len(found.alerts), sum(entry.kind == "commit" for entry in entries)
     outcome.recovery_s = recovery(entries, trial.faults_over_at)
+    outcome.not_judged = _not_judged(entries, expected)
     verdicts = {
         "I1": alerts_equal(found, expected),
         "I2": chain_is_whole(entries, found, expected),
@@ -95,7 +97,15 @@ def judge(
         "I7": gaps_exact(found, expected),
         "I8": outcome.problems.get("I8", []) + _exit_codes(trial),
     }
-    outcome.problems = {name: problems for name, problems in verdicts.items() if problems}
+    outcome.problems = {
+        name: problems for name, problems in verdicts.items() if problems and name not in outcome.not_judged
+    }
+
+
+def _not_judged(entries: list[Entry], expected: Expected) -> tuple[str, ...]:
+    """SQLite keeps no ledger; and where no partition can be told, neither can alerts and state."""
+    none = () if entries else ("I2", "I5")
+    return none + (("I1", "I3") if expected.untold >= expected.ends.keys() else ())
 
 
 def recovery(entries: list[Entry], faults_over_at: list[float]) -> float | None:

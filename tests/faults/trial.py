@@ -28,12 +28,12 @@ SETTINGS = """\
 bootstrap_servers = "{kafka}"
 group_id = "{group}"
 session_timeout_s = {session_timeout_s}
-max_poll_records = 200
+max_poll_records = 100
 [store]
 url = "{store}"
 [daemon]
 start_timeout_s = 30
-commit_interval_s = 0.2
+commit_interval_s = 0.1
 snapshot_interval_s = 1
 [fleets.{fleet}]
 topics = ["{topic}"]

@@ -83,9 +83,9 @@ class Workload:
                 value, reason = POISON[place % len(POISON)]
                 inject(place, Message(partition, value, reason))
             elif kind == 1:
-                inject(place, Message(partition, _reading(device, second, float("nan"), 0.0), "not_finite"))
+                inject(place, Message(partition, reading(device, second, float("nan"), 0.0), "not_finite"))
             elif kind == 2:  # says that it is older than the device's last, and what it says would alarm
-                inject(place, Message(partition, _reading(device, max(second - 3, 0), FAULT, FAULT)))
+                inject(place, Message(partition, reading(device, max(second - 3, 0), FAULT, FAULT)))
             else:
                 inject(place, Message(partition, readings[place][3]))
         return [
@@ -104,10 +104,11 @@ class Workload:
         for second in range(seconds):
             for device in range(self.devices):
                 heat, sound = noise[second, device].tolist()
-                yield device % self.partitions, device, second, _reading(device, second, heat, sound)
+                yield device % self.partitions, device, second, reading(device, second, heat, sound)
 
 
-def _reading(device: int, second: int, heat: float, noise: float) -> bytes:
+def reading(device: int, second: int, heat: float, noise: float) -> bytes:
+    """What a device says at a second after the beginning."""
     at = datetime.fromtimestamp(START_S + second, UTC).isoformat()
     values = {"heat": round(heat, 4), "noise": round(noise, 4)}
     return json.dumps({"device_id": f"device-{device}", "timestamp": at, "values": values}).encode()

@@ -85,7 +85,9 @@ def _with_listener(settings: str, listens: str, tells: str) -> str:
         "listeners=": f",SECOND://{listens}",
         "advertised.listeners=": f",SECOND://{tells}",
     }
-    written = [line + next((more for key, more in lines.items() if line.startswith(key)), "") for line in settings.splitlines()]
+    written = [
+        line + next((more for key, more in lines.items() if line.startswith(key)), "") for line in settings.splitlines()
+    ]
     protocols = "PLAINTEXT:PLAINTEXT,SECOND:PLAINTEXT,CONTROLLER:PLAINTEXT"
     return "\n".join([*written, f"listener.security.protocol.map={protocols}", ""])
 
