@@ -21,17 +21,18 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, event
 
 from sensord.cli.main import main
-from sensord.daemon.loop import Loop
 from sensord.daemon.shard import Shard
 from sensord.detection.fleet import Fleet
 from sensord.store import database
 from sensord.store.progress import Progress
+from sensord.stream import kafka
 from sensord.stream.kafka import KafkaSource
 from tests.faults import mutations
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+FETCH_BYTES = 16 << 10
 ACTIONS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
 POINTS = (
     "after-poll",
@@ -151,17 +152,26 @@ def pace(point: Failpoint, per_s: float) -> None:
     around(KafkaSource, "poll", wrap)
 
 
+def fetch_little() -> None:
+    """Have partitions progress side by side: a fetch as large as the product's would bring a test's partition whole."""
+    original = kafka._group_config
+
+    def config(*arguments: Any) -> dict[str, Any]:
+        return original(*arguments) | {"max_partition_fetch_bytes": FETCH_BYTES}
+
+    kafka._group_config = config
+
+
 def run() -> None:
     """Prepare this process by its environment, then be `sensord`, whose settings refuse variables they do not know."""
     point = Failpoint.parse(os.environ.pop("SENSORD_FAILPOINT", ""))
     mutations.apply(os.environ.pop("SENSORD_MUTATION", ""))
     arm(point)
+    fetch_little()
     pace(point, float(os.environ.pop("SENSORD_RATE", "1e9")))
     database._POSTGRES_CONNECTION["application_name"] = f"sensord/{os.getpid()}"
     main()
 
-
-__all__ = ["POINTS", "Failpoint", "Loop", "arm", "pace"]
 
 if __name__ == "__main__":
     run()

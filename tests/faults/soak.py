@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sensord.errors import EXIT_FAILURE
 from tests.faults import ledger
 from tests.faults.invariants import Expected, Tables
 from tests.faults.scenarios.scenario import Scenario
@@ -51,7 +52,12 @@ class Soak:
         time.sleep(self.dice.uniform(*BRIEF_S))
 
     def mortals(self) -> list[Daemon]:
-        return [each for each in self.trial.daemons if each is not self.survivor and not each.ended]
+        """Who may be killed; who dies at a failpoint is left to it."""
+        return [
+            each
+            for each in self.trial.daemons
+            if each is not self.survivor and not each.ended and each.expected is None
+        ]
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -70,7 +76,10 @@ def kill(soak: Soak) -> None:
 
 def stop(soak: Soak) -> None:
     if mortals := soak.mortals():
-        soak.dice.choice(mortals).stop()
+        stopped = soak.dice.choice(mortals)
+        stopped.stop()
+        if stopped.process.returncode == EXIT_FAILURE:  # a database that had just been away left it something to replay
+            stopped.expected = EXIT_FAILURE
 
 
 def freeze(soak: Soak) -> None:
@@ -198,11 +207,18 @@ def _torment(running: Soak, until: float, tell: Callable[[str], None]) -> None:
 
 
 def _keep_alive(running: Soak) -> None:
-    """Note what the survivor holds; whoever ended unasked is told at once."""
-    for daemon in running.trial.daemons:
+    """Note what the survivor holds. Whose client failed ends with 1 and is started again, as a supervisor would."""
+    for daemon in list(running.trial.daemons):
         daemon.look()
         if daemon.ended and daemon.expected is None:
-            raise Stuck(f"a daemon ended with {daemon.process.returncode}:\n{daemon.log[-1_500:]}")
+            if daemon.process.returncode != EXIT_FAILURE:
+                raise Stuck(f"a daemon ended with {daemon.process.returncode}:\n{daemon.log[-1_500:]}")
+            daemon.expected = EXIT_FAILURE
+            running.said.append("(a client failed)")
+            again = running.trial.start()
+            if daemon is running.survivor:
+                running.survivor = again
+                running.memory.clear()
     resident = _resident_mb(running.survivor.process.pid)
     running.memory.append((time.monotonic(), resident))
 

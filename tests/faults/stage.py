@@ -18,7 +18,7 @@ from tests.builders import START, packed
 from tests.faults import ledger
 from tests.faults.invariants import Tables
 from tests.faults.servers import Broker, Postgres
-from tests.faults.trial import FLEET, Trial
+from tests.faults.trial import FLEET, Trial, wait_until
 from tests.faults.workload import Message, Workload, Written, write
 
 TEMPLATE = "faults_template"
@@ -72,6 +72,7 @@ class Stage:
         partitions = len(topic.written.ends)
         with self.admin() as admin:
             admin.delete_topics([topic.name])
+            wait_until(lambda: topic.name not in admin.list_topics(), "the topic was gone")
         topic.written.ends.clear()
         topic.written.injected.clear()
         self._golden.pop(topic.name, None)

@@ -69,6 +69,8 @@ def play(stage: Stage, scenario: Scenario, mutation: str = "") -> Outcome:
             expected = scenario.play(stage, trial)
         except Stuck as stuck:
             outcome.problems["I8"] = [str(stuck)]
+        except Exception as error:  # noqa: BLE001  # the others are still worth playing
+            outcome.problems["I8"] = [f"the scenario itself failed: {type(error).__name__}: {error}"]
         outcome.seconds = time.monotonic() - began
         stage.mend()
         trial.stop_all()

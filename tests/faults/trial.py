@@ -96,6 +96,15 @@ class Daemon:
         return time.monotonic() - began
 
 
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Until a condition holds that no daemon has a part in. Raises Stuck when patience ends."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Stuck(f"{PATIENCE_S:.0f} s went by before {what}")
+        time.sleep(LOOK_EVERY_S)
+
+
 def _status(pid: int) -> dict[str, str]:
     """/proc's lines about a process; none where it is gone."""
     try:

@@ -130,7 +130,7 @@ class Written:
 
 def write(kafka: str, topic: str, messages: Iterable[Message], written: Written) -> None:
     """Write messages in order and note where they are."""
-    producer = KafkaProducer(bootstrap_servers=kafka, acks="all", linger_ms=20, batch_size=64 << 10)
+    producer = KafkaProducer(bootstrap_servers=kafka, acks="all", linger_ms=20, batch_size=16 << 10)
     try:
         sent = [(each, producer.send(topic, each.value, each.key, partition=each.partition)) for each in messages]
         producer.flush()

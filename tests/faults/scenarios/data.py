@@ -10,7 +10,7 @@ from sensord.store.schema import alerts
 from tests.faults.invariants import WALL_CLOCK, Expected, Gap, Row, Tables
 from tests.faults.scenarios.scenario import Scenario
 from tests.faults.stage import Stage, Topic
-from tests.faults.trial import Stuck, Trial
+from tests.faults.trial import SIGKILLED, Stuck, Trial
 from tests.faults.workload import FAULT, POISON, Message, reading
 
 SMALL = 12_000  # readings of a topic that only one scenario reads
@@ -178,7 +178,7 @@ def transactional_topic(stage: Stage) -> Topic:
 
 def killed_among_aborted(stage: Stage, trial: Trial) -> None:
     """Killed on a topic full of aborted transactions, whose offsets have holes; nothing aborted is read."""
-    trial.wait_ended(trial.start("before-commit:8"), -9)
+    trial.wait_ended(trial.start("before-commit:8"), SIGKILLED)
     trial.fault_over()
     trial.start()
     trial.finish()
