@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, event
 from sensord.cli.main import main
 from sensord.daemon.shard import Shard
 from sensord.detection.fleet import Fleet
+from sensord.settings import KafkaSettings
 from sensord.store import database
 from sensord.store.progress import Progress
 from sensord.stream import kafka
@@ -156,8 +157,8 @@ def fetch_little() -> None:
     """Have partitions progress side by side: a fetch as large as the product's would bring a test's partition whole."""
     original = kafka._group_config
 
-    def config(*arguments: Any) -> dict[str, Any]:
-        return original(*arguments) | {"max_partition_fetch_bytes": FETCH_BYTES}
+    def config(settings: KafkaSettings, session_timeout_s: float) -> dict[str, Any]:
+        return original(settings, session_timeout_s) | {"max_partition_fetch_bytes": FETCH_BYTES}
 
     kafka._group_config = config
 

@@ -111,9 +111,9 @@ class Stage:
         try:
             upgrade(engine)
             ledger.install(engine)
-            publish(Registry(engine), model)
         finally:
             engine.dispose()
+        promote(self.url(TEMPLATE), model)
 
     @contextmanager
     def trial(self, topic: Topic, mutation: str = "") -> Iterator[Trial]:
@@ -156,11 +156,15 @@ def model(seed: int = 0, channels: tuple[str, ...] = ("heat", "noise")) -> Packe
     return packed(channels, fleet=FLEET, hidden=32, seed=seed)
 
 
-def publish(registry: Registry, model: Packed, promote: bool = True) -> str:
-    registry.publish(FLEET, model.bundle_id, model.manifest, model.weights, model.sha256, START)
-    if promote:
-        registry.promote(FLEET, model.bundle_id, START)
-    return model.bundle_id
+def promote(url: str, model: Packed) -> str:
+    """Publish a bundle in a database and make it current, as its administrator would; returns its id."""
+    engine = open_engine(url)
+    try:
+        registry = Registry(engine)
+        registry.publish(FLEET, model.bundle_id, model.manifest, model.weights, model.sha256, START)
+        return registry.promote(FLEET, model.bundle_id, START)
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -11,10 +11,9 @@ from sqlalchemy.engine import make_url
 
 from sensord.errors import EXIT_FAILURE, EXIT_NEEDS_A_PERSON
 from sensord.store.database import open_engine, upgrade
-from sensord.store.registry import Registry
 from tests.faults.scenarios.membership import last
 from tests.faults.scenarios.scenario import Scenario
-from tests.faults.stage import Stage, model, publish
+from tests.faults.stage import Stage, model, promote
 from tests.faults.trial import Daemon, Stuck, Trial
 
 DOWN_S = 15.0
@@ -144,8 +143,8 @@ def second_on_one_file(stage: Stage, trial: Trial) -> None:
     trial.store = f"sqlite:///{trial.folder / 'sensord.db'}"
     engine = open_engine(trial.store)
     upgrade(engine)
-    publish(Registry(engine), model())
     engine.dispose()
+    promote(trial.store, model())
     trial.engine = create_engine(trial.store, poolclass=NullPool)
     first = trial.start()
     trial.wait_log(first, "running")

@@ -4,13 +4,11 @@ from dataclasses import replace
 
 from sqlalchemy import select
 
-from sensord.store.database import open_engine
-from sensord.store.registry import Registry
 from sensord.store.schema import partition_progress
 from tests.faults.invariants import Expected
 from tests.faults.scenarios.membership import last
 from tests.faults.scenarios.scenario import Scenario
-from tests.faults.stage import Stage, model, publish
+from tests.faults.stage import Stage, model, promote
 from tests.faults.trial import SIGKILLED, Stuck, Trial
 
 
@@ -21,9 +19,8 @@ def bad_models(stage: Stage, trial: Trial) -> None:
     trial.wait_share(0.2)
     good = model(seed=1)
     damaged = replace(good, bundle_id="pumps-damaged", weights=good.weights[:-1] + b"?")
-    registry = Registry(open_engine(trial.store))
     for number, bad in enumerate((damaged, model(seed=2, channels=("heat", "smell"))), start=1):
-        publish(registry, bad)
+        promote(trial.store, bad)
         trial.wait(lambda n=number: daemon.log.count("bundle refused") >= n, "it refused a bundle")  # type: ignore[misc]
         trial.wait_progress()
     trial.finish()
@@ -34,7 +31,7 @@ def killed_in_swap(stage: Stage, trial: Trial) -> Expected:
     last(trial, 15)
     daemon = trial.start("mid-swap:2")
     trial.wait_share(0.2)
-    promoted = publish(Registry(open_engine(trial.store)), model(seed=1))
+    promoted = promote(trial.store, model(seed=1))
     trial.wait_ended(daemon, SIGKILLED)
     trial.fault_over()
     trial.start()
