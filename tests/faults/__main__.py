@@ -88,12 +88,16 @@ def _list() -> None:
 def _played(stage: Stage, name: str) -> Outcome:
     outcome = play(stage, SCENARIOS[name])
     _tell(f"{name}: {'held' if outcome.held else 'VIOLATED ' + ' '.join(outcome.problems)} ({outcome.seconds:.0f} s)")
+    for line in problems([outcome]):
+        _tell(line)
     return outcome
 
 
 def _mutated(stage: Stage, name: str) -> Outcome:
     outcome = play(stage, SCENARIOS[MUTATIONS[name].seen_by], name)
     _tell(f"{name}: {'NOT NOTICED' if outcome.held else 'noticed by ' + ' '.join(outcome.problems)}")
+    for line in problems([outcome]):
+        _tell(line.splitlines()[0])
     return outcome
 
 
@@ -103,8 +107,6 @@ def _show(outcomes: list[Outcome], json_wanted: bool) -> bool:
         click.echo(json.dumps({"faults": as_json(outcomes)}))
     else:
         console.print(table(outcomes, "Faults"))
-    for line in problems(outcomes):
-        click.echo(line, err=True)
     return all(outcome.held for outcome in outcomes)
 
 
@@ -114,13 +116,13 @@ def _show_mutations(outcomes: list[Outcome], json_wanted: bool) -> bool:
     else:
         what = {name: mutation.what for name, mutation in MUTATIONS.items()}
         Console(width=None if sys.stdout.isatty() else 160).print(mutation_table(outcomes, what))
-        for line in problems(outcomes):
-            click.echo(line.splitlines()[0], err=True)
     return not any(outcome.held for outcome in outcomes)
 
 
 def _show_soak(soaked: Soaked, json_wanted: bool) -> bool:
     good = _show([soaked.outcome], json_wanted=False)
+    for line in problems([soaked.outcome]):
+        _tell(line)
     grown = "too short to tell" if soaked.slope_mb_per_hour is None else f"{soaked.slope_mb_per_hour:+.1f} MB an hour"
     click.echo(f"seed {soaked.seed}: {len(soaked.faults)} faults, {soaked.readings} records; memory slope {grown}")
     if json_wanted:

@@ -8,7 +8,7 @@ from tests.faults.stage import Stage, Topic
 from tests.faults.trial import Trial
 
 RECOVERY_S = 20.0
-MEMORY_MB = 700.0
+MEMORY_MB = 900.0
 
 Play = Callable[[Stage, Trial], Expected | None]
 Prepare = Callable[[Stage], Topic]
