@@ -28,7 +28,7 @@ from tests.faults.table import as_json, mutation_table, problems, table
 from tests.faults.workload import Workload
 from tests.services import ServerUnavailable
 
-RATE = 6_000.0  # readings a second of a daemon in the suite
+RATE = 4_000.0  # readings a second of a daemon in the suite
 
 
 @click.command(help=__doc__)
@@ -38,7 +38,7 @@ RATE = 6_000.0  # readings a second of a daemon in the suite
 @click.option("--mutate", is_flag=True, help="Take the product's guards out one by one; each must turn something red.")
 @click.option("--soak", "soak_minutes", type=click.FloatRange(min=0.5), help="Mix faults at random for some minutes.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the workload and of everything random.")
-@click.option("--readings", type=click.IntRange(min=3_000), default=60_000, show_default=True)
+@click.option("--readings", type=click.IntRange(min=3_000), default=20_000, show_default=True)
 @click.option("--devices", type=click.IntRange(min=10), default=200, show_default=True)
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object on the last line.")
 def main(

@@ -33,7 +33,7 @@ from tests.faults import mutations
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FETCH_BYTES = 16 << 10
+FETCH_BYTES = 32 << 10
 ACTIONS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
 POINTS = (
     "after-poll",

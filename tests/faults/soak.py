@@ -198,7 +198,7 @@ def soak(stage: Stage, minutes: float, seed: int, tell: Callable[[str], None]) -
 def _torment(running: Soak, until: float, tell: Callable[[str], None]) -> None:
     while time.monotonic() < until:
         fault = running.dice.choice(FAULTS)
-        tell(f"{fault.__name__}")
+        tell(fault.__name__)
         running.said.append(fault.__name__)
         fault(running)
         _keep_alive(running)
@@ -227,7 +227,6 @@ def _calm(running: Soak, topic: Topic) -> None:
     """No more faults: everything that was written has to be committed. Who waits for a failpoint is let go."""
     running.stage.mend()
     for daemon in running.trial.daemons:
-        daemon.thaw() if not daemon.ended else None
         if not daemon.ended and daemon.expected == SIGKILLED:
             daemon.kill()
     running.trial.fault_over()

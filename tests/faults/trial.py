@@ -28,7 +28,7 @@ SETTINGS = """\
 bootstrap_servers = "{kafka}"
 group_id = "{group}"
 session_timeout_s = {session_timeout_s}
-max_poll_records = 100
+max_poll_records = 200
 [store]
 url = "{store}"
 [daemon]

@@ -13,6 +13,7 @@ from tests.builders import START
 START_S = START // 1_000_000
 FAULT = 9.0  # standard deviations
 FAULT_S = 12
+ACKNOWLEDGED_S = 150  # a broker may be frozen meanwhile
 POISON: tuple[tuple[bytes | None, str], ...] = (
     (b"poison", "malformed"),
     (b'{"device_id": "device-1", "values"', "malformed"),
@@ -135,6 +136,6 @@ def write(kafka: str, topic: str, messages: Iterable[Message], written: Written)
         sent = [(each, producer.send(topic, each.value, each.key, partition=each.partition)) for each in messages]
         producer.flush()
         for message, future in sent:
-            written.note(message, future.get(timeout=30).offset)
+            written.note(message, future.get(timeout=ACKNOWLEDGED_S).offset)
     finally:
         producer.close()
