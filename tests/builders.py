@@ -46,9 +46,10 @@ def packed(
     seed: int = 0,
     period_s: float = 1.0,
     events: bool = False,
+    hidden: int = 4,
 ) -> Packed:
     """A bundle that expects 0 everywhere but for a little that it makes of its state."""
-    rows, width, hidden = len(device_ids) + 1, len(channels), 4
+    rows, width = len(device_ids) + 1, len(channels)
     rng = np.random.default_rng(seed)
     head = rng.normal(0, 0.05, (rows, width, hidden + width + 1)).astype(np.float32)
     profiles = Profiles(

@@ -28,8 +28,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller_port}{more_listeners}
-advertised.listeners=PLAINTEXT://{address}{more_listeners}
+listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller_port}{second}
+advertised.listeners=PLAINTEXT://{address}{second_told}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECOND:{second_protocol}
 log.dirs={folder}/data
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -46,10 +47,9 @@ log.cleaner.dedupe.buffer.size=4194304
 log.index.size.max.bytes=1048576
 """
 SECURED = """\
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=SCRAM-SHA-512
-listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+listener.name.second.scram-sha-512.sasl.jaas.config=\
 org.apache.kafka.common.security.scram.ScramLoginModule required;
 ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
@@ -81,8 +81,10 @@ def apache_kafka() -> Iterator[Server]:
 
     Raises ServerUnavailable where Java is missing or the jars can neither be found nor fetched.
     """
-    with temporary_folder() as folder, _broker(folder) as server:
-        yield server
+    with temporary_folder() as folder:
+        address = f"127.0.0.1:{free_port()}"
+        with serving(formatted(folder, address), address) as pid:
+            yield Server(address, pid)
 
 
 @contextmanager
@@ -94,14 +96,14 @@ def secured_kafka(password: str, username: str = "sensord") -> Iterator[SecuredS
         (folder / "other-ca.pem").write_bytes(other.certificate)
         keystore = folder / "keystore.pem"
         keystore.write_bytes(authority.issue("127.0.0.1"))
-        port = free_port()
-        settings = SECURED.format(keystore=keystore)
+        plain, port = f"127.0.0.1:{free_port()}", free_port()
+        listener = Listener("SASL_SSL", f"127.0.0.1:{port}", more=SECURED.format(keystore=keystore))
         user = f"{MECHANISM}=[name={username},password={password}]"
-        with _broker(folder, f",SASL_SSL://127.0.0.1:{port}", settings, ["--add-scram", user]) as plain:
+        with serving(formatted(folder, plain, listener, ["--add-scram", user]), plain):
             yield SecuredServer(
                 address=f"127.0.0.1:{port}",
                 stranger=f"localhost:{port}",
-                unsecured=plain.address,
+                unsecured=plain,
                 cafile=folder / "ca.pem",
                 other_cafile=folder / "other-ca.pem",
                 username=username,
@@ -109,23 +111,46 @@ def secured_kafka(password: str, username: str = "sensord") -> Iterator[SecuredS
             )
 
 
-@contextmanager
-def _broker(
-    folder: Path, more_listeners: str = "", more: str = "", format_with: Sequence[str] = ()
-) -> Iterator[Server]:
-    classpath = f"{fetched()}/*"
-    address = f"127.0.0.1:{free_port()}"
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A broker's second listener. told: where its clients are told to connect to, a proxy, say; more: settings."""
+
+    protocol: str
+    address: str
+    told: str = ""
+    more: str = ""
+
+
+def formatted(folder: Path, address: str, second: Listener | None = None, options: Sequence[str] = ()) -> Path:
+    """Prepare an empty broker in a folder; returns its settings file."""
     settings = folder / "server.properties"
-    ports = {"address": address, "controller_port": free_port(), "more_listeners": more_listeners}
-    settings.write_text(SETTINGS.format(folder=folder, **ports) + more)
-    java = [*JAVA, "-cp", classpath]
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    must_run(
-        [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(settings), *format_with]
+    settings.write_text(
+        SETTINGS.format(
+            address=address,
+            controller_port=free_port(),
+            folder=folder,
+            second=f",SECOND://{second.address}" if second else "",
+            second_told=f",SECOND://{second.told or second.address}" if second else "",
+            second_protocol=second.protocol if second else "PLAINTEXT",
+        )
+        + (second.more if second else "")
     )
-    command = [*java, "kafka.Kafka", str(settings)]
-    with running(command, folder / "server.log", lambda: answers(address)) as pid:
-        yield Server(address, pid)
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    form = [f"--cluster-id={cluster_id}", "-c", str(settings), *options]  # an id may begin with a hyphen
+    must_run([*_java(), "kafka.tools.StorageTool", "format", *form])
+    return settings
+
+
+@contextmanager
+def serving(settings: Path, address: str) -> Iterator[int]:
+    """Run the broker of a settings file until the block ends; yields its process id."""
+    command = [*_java(), "kafka.Kafka", str(settings)]
+    with running(command, settings.with_name("server.log"), lambda: answers(address)) as pid:
+        yield pid
+
+
+def _java() -> list[str]:
+    return [*JAVA, "-cp", f"{fetched()}/*"]
 
 
 def answers(address: str) -> bool:

@@ -27,23 +27,35 @@ def postgresql() -> Iterator[Server]:
 
     Raises ServerUnavailable where the programs are missing and can't be installed.
     """
-    programs = fetched()
-    user = _unprivileged_user()
+    user = unprivileged_user()
     with temporary_folder(user) as folder:
-        data = folder / "data"
-        initdb = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        must_run(["setpriv", *as_user(user), str(programs / "initdb"), *initdb, "-D", str(data)])
-        port = free_port()
-        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        is_ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-        with running(
-            [str(programs / "postgres"), "-D", str(data), "-p", str(port), *options],
-            folder / "server.log",
-            lambda: subprocess.run(is_ready, check=False).returncode == 0,
-            stop_signal=signal.SIGINT,  # "fast": clients are sent away, not waited for
-            user=user,
-        ) as pid:
+        data, port = initialised(folder, user), free_port()
+        with serving(data, port, user) as pid:
             yield Server(f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres", pid)
+
+
+def initialised(folder: Path, user: str | None) -> Path:
+    """Prepare an empty cluster in a folder of that user's; returns its data folder."""
+    data = folder / "data"
+    initdb = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+    must_run(["setpriv", *as_user(user), str(fetched() / "initdb"), *initdb, "-D", str(data)])
+    return data
+
+
+@contextmanager
+def serving(data: Path, port: int, user: str | None) -> Iterator[int]:
+    """Run the server of a data folder until the block ends; yields its process id."""
+    programs = fetched()
+    options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+    is_ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    with running(
+        [str(programs / "postgres"), "-D", str(data), "-p", str(port), *options],
+        data.with_name("server.log"),
+        lambda: subprocess.run(is_ready, check=False).returncode == 0,
+        stop_signal=signal.SIGINT,  # "fast": clients are sent away, not waited for
+        user=user,
+    ) as pid:
+        yield pid
 
 
 def fetched() -> Path:
@@ -80,7 +92,7 @@ def _install() -> None:
         raise ServerUnavailable(f"PostgreSQL can't be installed: {error}") from error
 
 
-def _unprivileged_user() -> str | None:
+def unprivileged_user() -> str | None:
     """Who to run as: PostgreSQL refuses root. None: as we are."""
     if os.geteuid() != 0:
         return None

@@ -1,0 +1,115 @@
+"""Guards of the product, taken out one at a time to show that the suite would notice. Used by `build` and `mutants`.
+
+A mutation is a change of one piece of source text, compiled into the running test build; no file is touched. Where the
+product's text has moved on, applying it fails loudly: a mutation that changes nothing would prove nothing.
+"""
+
+import inspect
+import sys
+import textwrap
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """where: module:Class.method or module:function. old: text of it that occurs once. new: what stands there then."""
+
+    what: str
+    edits: tuple[tuple[str, str, str], ...]
+    seen_by: str  # the scenario that must notice
+
+
+MUTATIONS = {
+    "row-count": Mutation(
+        "a commit that moved no row goes on to write its alerts",
+        (("sensord.store.progress:Progress.commit", "if lost:", "if not checkpoints:"),),
+        "zombie-idle",
+    ),
+    "previous-offset": Mutation(
+        "a commit does not ask where the last one ended",
+        (
+            (
+                "sensord.store.progress:_advance",
+                "partition_progress.c.next_offset.is_not_distinct_from(mark.previous_offset),",
+                "",
+            ),
+        ),
+        "failover-loses-commits",
+    ),
+    "padding": Mutation(
+        "waves are not padded to one size",
+        (
+            (
+                "sensord.model.network:Stepper.step",
+                "self._x.to(self._device), self._state.to(self._device)",
+                "self._x[:n].to(self._device), self._state[:n].to(self._device)",
+            ),
+        ),
+        "kill-after-commit",
+    ),
+    "seek": Mutation(
+        "an adopted partition is read from next_offset, not from where its state belongs",
+        (
+            (
+                "sensord.daemon.loop:Loop._adopt",
+                "position = live_from if claim.state_offset is None else claim.state_offset",
+                "position = live_from",
+            ),
+        ),
+        "kill-after-commit",
+    ),
+    "kafka-first": Mutation(
+        "offsets are committed to Kafka first, and Kafka's are believed",
+        (
+            (
+                "sensord.daemon.loop:Loop._commit_all",
+                "with timed.time():",
+                "self._source._consumer.commit({__import__('kafka').TopicPartition(c.partition.topic, "
+                "c.partition.number): __import__('kafka').OffsetAndMetadata(c.next_offset, '', -1) "
+                "for c in checkpoints})\n    with timed.time():",
+            ),
+            (
+                "sensord.daemon.loop:Loop._adopt",
+                "position = live_from if claim.state_offset is None else claim.state_offset",
+                "position = self._source._consumer.committed(__import__('kafka').TopicPartition("
+                "claim.partition.topic, claim.partition.number)) or 0",
+            ),
+        ),
+        "kill-before-commit",
+    ),
+    "late": Mutation(
+        "late and repeated readings are accepted",
+        (
+            (
+                "sensord.detection.fleet:Fleet._observe_wave",
+                "timely = wave.at > self.devices.last_at[wave.slots]",
+                "timely = wave.at > -1",
+            ),
+        ),
+        "uninterrupted",
+    ),
+}
+
+
+def apply(name: str) -> None:
+    """Mutate this process; "" leaves it as it is."""
+    if not name:
+        return
+    for where, old, new in MUTATIONS[name].edits:
+        _edit(where, old, new)
+
+
+def _edit(where: str, old: str, new: str) -> None:
+    module_name, _, path = where.partition(":")
+    module = import_module(module_name)
+    *owners, attribute = path.split(".")
+    owner: object = module
+    for each in owners:
+        owner = getattr(owner, each)
+    source = textwrap.dedent(inspect.getsource(getattr(owner, attribute)))
+    if source.count(old) != 1:
+        sys.exit(f"mutation of {where}: its source holds {old!r} {source.count(old)} times, not once")
+    scope: dict[str, object] = {}
+    exec(compile(source.replace(old, new), f"<mutated {where}>", "exec"), vars(module), scope)  # noqa: S102
+    setattr(owner, attribute, scope[attribute])

@@ -1,0 +1,125 @@
+"""The broker goes away, and the group with it."""
+
+import time
+
+from kafka import OffsetAndMetadata, TopicPartition
+
+from tests.faults.scenarios.membership import last
+from tests.faults.scenarios.scenario import Scenario
+from tests.faults.servers import Broker
+from tests.faults.stage import Stage
+from tests.faults.trial import Trial
+
+FROZEN_S = 40.0
+BLACK_S = 15.0
+BRIEF_S = 3.0
+DELAY_S = 0.2
+RECOVERY_S = (
+    45.0  # a client that lost its broker waits up to 5 s between attempts, and the group its session's time-out
+)
+
+
+def restarted(stage: Stage, trial: Trial) -> None:
+    """The broker is killed and started again."""
+    broker = _broker(stage)
+    trial.start()
+    trial.wait_share(0.3)
+    broker.kill()
+    broker.start()
+    trial.fault_over()
+    trial.finish()
+
+
+def frozen(stage: Stage, trial: Trial) -> None:
+    """The broker hangs without closing a connection."""
+    trial.start()
+    trial.wait_share(0.3)
+    _broker(stage).freeze()
+    time.sleep(FROZEN_S)
+    _broker(stage).thaw()
+    trial.fault_over()
+    trial.finish()
+
+
+def cut(stage: Stage, trial: Trial) -> None:
+    """The network to the broker is cut, and refuses connections for a while."""
+    _through_proxy(stage, trial)
+    trial.start()
+    trial.wait_share(0.3)
+    _broker(stage).proxy.cut(refuse=True)
+    time.sleep(BRIEF_S)
+    _broker(stage).proxy.mend()
+    trial.fault_over()
+    trial.finish()
+
+
+def black_hole(stage: Stage, trial: Trial) -> None:
+    """The network to the broker swallows everything for a while."""
+    _through_proxy(stage, trial)
+    trial.start()
+    trial.wait_share(0.3)
+    _broker(stage).proxy.black_hole()
+    time.sleep(BLACK_S)
+    _broker(stage).proxy.mend()
+    trial.fault_over()
+    trial.finish()
+
+
+def delayed(stage: Stage, trial: Trial) -> None:
+    """The network to the broker takes 200 ms each way, for half of the topic."""
+    _through_proxy(stage, trial)
+    trial.start()
+    trial.wait_share(0.1)
+    _broker(stage).proxy.delay_s = DELAY_S
+    trial.wait_share(0.5)
+    _broker(stage).proxy.mend()
+    trial.finish()
+
+
+def group_deleted(stage: Stage, trial: Trial) -> None:
+    """The group is deleted between two daemons: its generation starts anew, and its offsets are gone."""
+    first = trial.start()
+    trial.wait_share(0.3)
+    first.stop()
+    with stage.admin() as admin:
+        admin.delete_groups([trial.group])
+    trial.fault_over()
+    trial.start()
+    trial.finish()
+
+
+def group_offsets_forged(stage: Stage, trial: Trial) -> None:
+    """Somebody sets the group's offsets, which are a hint for monitors and nothing else, to the topic's end."""
+    first = trial.start()
+    trial.wait_share(0.3)
+    first.stop()
+    offsets = {TopicPartition(trial.topic, n): OffsetAndMetadata(end, "", -1) for n, end in trial.ends.items()}
+    with stage.admin() as admin:
+        admin.alter_group_offsets(trial.group, offsets)
+    trial.fault_over()
+    trial.start()
+    trial.finish()
+
+
+def _broker(stage: Stage) -> Broker:
+    if stage.broker is None:
+        raise LookupError("this scenario needs a broker of its own")
+    return stage.broker
+
+
+def _through_proxy(stage: Stage, trial: Trial) -> None:
+    last(trial, 15)
+    trial.kafka = _broker(stage).proxy.address
+
+
+SCENARIOS = (
+    Scenario("broker-restart", "kill -9 of the broker", restarted, recovery_s=RECOVERY_S, needs_broker=True),
+    Scenario("broker-freeze", f"broker hangs for {FROZEN_S:.0f} s", frozen, recovery_s=RECOVERY_S, needs_broker=True),
+    Scenario("broker-cut", "TCP cut, refused for 3 s", cut, recovery_s=RECOVERY_S, needs_broker=True),
+    Scenario(
+        "broker-black-hole", f"TCP black hole for {BLACK_S:.0f} s", black_hole, recovery_s=RECOVERY_S, needs_broker=True
+    ),
+    Scenario("broker-delay", "200 ms each way", delayed, needs_broker=True),
+    Scenario("group-deleted", "the group is deleted", group_deleted),
+    Scenario("group-offsets-forged", "the group's offsets are set to the end", group_offsets_forged),
+)

@@ -1,0 +1,31 @@
+"""What a scenario is. Each is a function that plays a fault in a trial and says what must be left of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.faults.invariants import Expected
+from tests.faults.stage import Stage, Topic
+from tests.faults.trial import Trial
+
+RECOVERY_S = 30.0
+MEMORY_MB = 900.0
+
+Play = Callable[[Stage, Trial], Expected | None]
+Prepare = Callable[[Stage], Topic]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """play: makes the fault and sees recovery through; what it returns is expected, None: what the oracle left.
+
+    topic: the topic it plays on, the stage's own when absent. recovery_s: the most from the fault's end to the first
+    commit. needs_broker: kills or freezes the broker, or goes through its proxy.
+    """
+
+    name: str
+    what: str
+    play: Play
+    topic: Prepare | None = None
+    recovery_s: float = RECOVERY_S
+    memory_mb: float = MEMORY_MB
+    needs_broker: bool = False
