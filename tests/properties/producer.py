@@ -1,0 +1,87 @@
+"""Devices that write to the log: healthy, failing, late, doubled, silent for a while, and unreadable."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+
+from sensord.readings import Partition
+from sensord.stream.memory import MemoryLog
+from tests.builders import START
+from tests.properties.process import TOPIC
+
+DEVICES = 6
+FAULT = 9.0
+POISON = (
+    b"poison",
+    b'{"device_id": "pump-1", "timestamp": "2023-11-14T22:13:21Z", "values": {"heat": NaN, "noise": 1}}',
+    b'{"device_id": "pump-1", "timestamp": "2023-11-14T22:13:21Z", "values": {"heat": 1e999}}',
+    b'{"device_id": "pump-1", "timestamp": "2023-11-14T22:13:21Z", "values": {"flow": 1}}',
+    b'{"device_id": "pump-1", "timestamp": "2033-11-14T22:13:21Z", "values": {"heat": 1}}',
+    b'{"device_id": "pump-1", "timestamp": "2023-11-14T22:13:21Z", "values": {"heat": null}}',
+    b'[{"device_id": "pump-1"}, {"timestamp": 3}, "\\u0000"]',
+    b"[]",
+    b"\xff\xfe",
+    b"[" * 5_000,
+    b" " * 70_000,
+    None,
+)
+
+
+@dataclass
+class Producer:
+    """second: how far event time is, since the start of the world. Everything follows from the calls, by a fixed seed."""
+
+    log: MemoryLog
+    second: int = 0
+    _last: dict[int, bytes] = field(default_factory=dict)
+    _noise: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def write(self, devices: Iterable[int], seconds: int, failing: Iterable[int]) -> None:
+        """A reading a second of each of these devices; those that fail are far off."""
+        chosen, off = sorted(devices), set(failing)
+        for _ in range(seconds):
+            self.second += 1
+            for device in chosen:
+                self._send(device, _message(device, self.second, *self._values(FAULT if device in off else 0.0)))
+
+    def write_together(self, device: int) -> None:
+        """Readings of one device in one record, one of them unreadable."""
+        self.second += 2
+        good = [_message(device, self.second + back, *self._values(0.0)).decode() for back in (-1, 0)]
+        self._append(device, f'[{good[0]}, {{"values": 1}}, {good[1]}]'.encode())
+
+    def write_late(self, device: int, back: int) -> None:
+        """A reading from before the last one."""
+        self._append(device, _message(device, self.second - back, *self._values(FAULT)))
+
+    def repeat(self, device: int) -> None:
+        """The device's last message once more."""
+        if device in self._last:
+            self._append(device, self._last[device])
+
+    def write_poison(self, device: int, kind: int) -> None:
+        self._append(device, POISON[kind])
+
+    def partition(self, device: int) -> Partition:
+        return Partition(TOPIC, device % len(self.log.partitions(TOPIC)))
+
+    def _values(self, level: float) -> tuple[float, float]:
+        return float(self._noise.normal(level, 0.3)), float(self._noise.normal(0, 0.3))
+
+    def _send(self, device: int, value: bytes) -> None:
+        self._last[device] = value
+        self._append(device, value)
+
+    def _append(self, device: int, value: bytes | None) -> None:
+        timestamp_ms = START // 1_000 + self.second * 1_000
+        self.log.append(self.partition(device), value, timestamp_ms=timestamp_ms)
+
+
+def _message(device: int, second: int, heat: float, noise: float) -> bytes:
+    at = datetime.fromtimestamp(START / 1e6 + second, UTC).isoformat()
+    return json.dumps(
+        {"device_id": f"pump-{device}", "timestamp": at, "values": {"heat": heat, "noise": noise}}
+    ).encode()
