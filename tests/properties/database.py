@@ -39,7 +39,7 @@ class Database:
         self._copy_from(self._empty)
 
     def serve(self, reach: Reach | None) -> None:
-        """From now on transactions are those of a daemon with these failpoints; None: of people, for whom none fails."""
+        """From now on it is a daemon with these failpoints that asks; None: a person, for whom nothing fails."""
         self._reach = reach
 
     def about_to_commit(self, journalled: int) -> None:

@@ -1,49 +1,19 @@
 """The simulation: anything may happen to three daemons, and the tables are those of one plain loop over the log."""
 
 import sys
-from functools import cache
-from tempfile import TemporaryDirectory
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from sensord.clock import ManualClock
 from sensord.daemon.policy import Pace
-from sensord.model.bundle import Bundle, Packed, unpack
-from sensord.store.registry import Registry
-from tests.builders import START, packed
-from tests.properties.database import Database
-from tests.properties.oracle import FLEET, expect
-from tests.properties.process import LIMITS, POINTS, TOPIC, Plant, Process
-from tests.properties.producer import Producer
-from tests.properties.tables import compare, progress
+from tests.properties.process import FREEZABLE, POINTS
+from tests.properties.producer import DEVICES, POISON
+from tests.properties.site import MOST_DAEMONS, QUICK, SLOW, Site, models
 
-MOST_DAEMONS = 3
-ENOUGH = 300  # turns, for a healthy daemon to finish
-SOME_DEVICES = st.sets(st.integers(0, 5), min_size=1)
-WHICH = st.integers(0, MOST_DAEMONS - 1)
-
-
-@cache
-def database() -> Database:
-    """One file for all runs."""
-    folder = TemporaryDirectory(prefix="sensord-simulation-")  # as long as the process
-    _kept.append(folder)
-    return Database(f"sqlite:///{folder.name}/sensord.db")
-
-
-_kept: list[TemporaryDirectory[str]] = []
-
-
-@cache
-def models() -> tuple[Packed, ...]:
-    return packed(), packed(seed=7), packed(seed=3, events=True)
-
-
-@cache
-def bundle(bundle_id: str) -> Bundle:
-    [found] = [model for model in models() if model.bundle_id == bundle_id]
-    return unpack(found)
+DEVICE = st.integers(0, DEVICES - 1)
+SOME_DEVICES = st.sets(DEVICE, min_size=1)
+WHICH = st.integers(0, 5)
+RECORDS = st.sampled_from([1, 7, 40, 1_000])
 
 
 class Simulation(RuleBasedStateMachine):
@@ -51,88 +21,146 @@ class Simulation(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        database().start_afresh()
-        self.plant = Plant(database(), clock=ManualClock(START / 1e6))
-        self.plant.log.create(TOPIC, 2)
-        self.producer = Producer(self.plant.log)
-        self.registry = Registry(database().engine)
-        self.daemons: list[Process] = []
-        self.promote(models()[0])
+        self.site = Site()
 
-    def promote(self, model: Packed) -> None:
-        now = self.plant.clock.now()
-        self.registry.publish(FLEET, model.bundle_id, model.manifest, model.weights, model.sha256, now)
-        self.registry.promote(FLEET, model.bundle_id, now)
+    # --- devices -----------------------------------------------------------------------------------------------------
 
-    # --- the log -----------------------------------------------------------------------------------------------------
-
-    @rule(devices=SOME_DEVICES, seconds=st.integers(1, 12), failing=st.sets(st.integers(0, 5)))
+    @rule(devices=SOME_DEVICES, seconds=st.integers(1, 8), failing=st.sets(DEVICE))
     def write(self, devices: set[int], seconds: int, failing: set[int]) -> None:
-        self.producer.write(devices, seconds, failing)
+        self.site.producer.write(devices, seconds, failing)
+
+    @rule(device=DEVICE, kind=st.integers(0, len(POISON) - 1))
+    def write_poison(self, device: int, kind: int) -> None:
+        self.site.producer.write_poison(device, kind)
+
+    @rule(device=DEVICE, back=st.sampled_from([1, 30]))
+    def write_late(self, device: int, back: int) -> None:
+        self.site.producer.write_late(device, back)
+
+    @rule(device=DEVICE)
+    def repeat(self, device: int) -> None:
+        self.site.producer.repeat(device)
+
+    @rule(device=DEVICE)
+    def write_together(self, device: int) -> None:
+        self.site.producer.write_together(device)
+
+    @rule(seconds=st.sampled_from([20, 61, 200]))
+    def say_nothing(self, seconds: int) -> None:
+        self.site.producer.second += seconds
 
     # --- daemons -----------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.daemons) < MOST_DAEMONS)
-    @rule(max_records=st.sampled_from([3, 20, 500]), pace=st.sampled_from([Pace(1, 5), Pace(0.1, 0.5)]))
-    def start(self, max_records: int, pace: Pace) -> None:
-        self.daemons.append(Process(self.plant, pace, max_records, accept_gap=False))
+    @precondition(lambda self: len(self.site.daemons) < MOST_DAEMONS)
+    @rule(pace=st.sampled_from([SLOW, QUICK]), max_records=st.sampled_from([3, 20, 500]), accept_gap=st.booleans())
+    def start(self, pace: Pace, max_records: int, accept_gap: bool) -> None:
+        self.site.start(pace, max_records, accept_gap)
 
-    @precondition(lambda self: self.daemons)
-    @rule(which=WHICH, seconds=st.sampled_from([0.0, 0.7, 3.0]))
-    def step(self, which: int, seconds: float) -> None:
-        daemon = self.daemons[which % len(self.daemons)]
-        daemon.step()
-        self.plant.clock.advance(seconds)
-        self.bury()
+    @precondition(lambda self: self.site.awake())
+    @rule(which=WHICH, times=st.integers(1, 6), seconds=st.sampled_from([0.0, 0.7, 3.0]))
+    def step(self, which: int, times: int, seconds: float) -> None:
+        for _ in range(times):
+            if awake := self.site.awake():
+                self.site.step(awake[which % len(awake)], seconds)
 
-    @precondition(lambda self: self.daemons)
+    @precondition(lambda self: self.site.awake())
+    @rule(times=st.integers(1, 4))
+    def all_step(self, times: int) -> None:
+        for _ in range(times):
+            for daemon in self.site.awake():
+                self.site.step(daemon, 0.7)
+
+    @precondition(lambda self: self.site.awake())
     @rule(which=WHICH, point=st.sampled_from(POINTS))
     def crash(self, which: int, point: str) -> None:
-        daemon = self.daemons[which % len(self.daemons)]
+        daemon = self.site.awake()[which % len(self.site.awake())]
         daemon.points.arm(point, daemon.die)
-        daemon.step()
-        self.bury()
+        self.site.step(daemon)
 
-    def bury(self) -> None:
-        self.daemons = [daemon for daemon in self.daemons if daemon.ended is None]
+    @precondition(lambda self: self.site.awake())
+    @rule(which=WHICH, point=st.sampled_from(FREEZABLE), expelled=st.booleans())
+    def freeze(self, which: int, point: str, expelled: bool) -> None:
+        daemon = self.site.awake()[which % len(self.site.awake())]
+        daemon.points.arm(point, daemon.freeze)
+        self.site.step(daemon)
+        if expelled and daemon.frozen:
+            self.site.log.expel(daemon.source)
 
-    # --- what has to hold --------------------------------------------------------------------------------------------
+    @precondition(lambda self: self.site.frozen())
+    @rule(which=WHICH)
+    def thaw(self, which: int) -> None:
+        self.site.frozen()[which % len(self.site.frozen())].thaw()
+        self.site.look()
 
-    @invariant()
-    def the_database_stands_where_the_journal_ends(self) -> None:
-        journal = self.plant.journal
-        for partition in self.plant.log.partitions(TOPIC):
-            if (found := progress(database().engine).get(partition.number)) is not None:
-                assert found == (journal.epoch(partition), journal.end(partition))
+    @precondition(lambda self: self.site.daemons)
+    @rule(which=WHICH)
+    def expel(self, which: int) -> None:
+        self.site.log.expel(self.site.daemons[which % len(self.site.daemons)].source)
+
+    @precondition(lambda self: self.site.daemons)
+    @rule(which=WHICH)
+    def kill(self, which: int) -> None:
+        self.site.daemons[which % len(self.site.daemons)].kill()
+        self.site.look()
+
+    @precondition(lambda self: self.site.awake())
+    @rule(which=WHICH)
+    def drain(self, which: int) -> None:
+        self.site.awake()[which % len(self.site.awake())].drain()
+        self.site.look()
+
+    # --- the database ------------------------------------------------------------------------------------------------
+
+    @rule(fate=st.lists(st.sampled_from(["before", "after", "fine"]), min_size=1, max_size=4))
+    def commits_fail(self, fate: list[str]) -> None:
+        self.site.plant.fate.extend(fate)
+
+    @rule(transactions=st.integers(0, 6))
+    def database_fails(self, transactions: int) -> None:
+        self.site.plant.database.fails_in = transactions
+
+    @rule(noticed=st.booleans())
+    def lose_last_commit(self, noticed: bool) -> None:
+        self.site.lose_last_commit()
+        if noticed:
+            self.site.plant.database.fails_in = 0
+
+    # --- the log -----------------------------------------------------------------------------------------------------
+
+    @rule(which=WHICH, records=RECORDS)
+    def truncate(self, which: int, records: int) -> None:
+        self.site.truncate(self.site.partitions[which % len(self.site.partitions)], records)
+
+    @rule(which=WHICH, records=RECORDS)
+    def expire(self, which: int, records: int) -> None:
+        self.site.expire(self.site.partitions[which % len(self.site.partitions)], records)
+
+    @rule(which=WHICH, offsets=st.integers(1, 3))
+    def end_a_kafka_transaction(self, which: int, offsets: int) -> None:
+        partition = self.site.partitions[which % len(self.site.partitions)]
+        if self.site.is_settled(partition):
+            self.site.log.skip(partition, offsets)
+
+    @rule()
+    def recreate(self) -> None:
+        self.site.recreate()
+
+    @rule()
+    def grow(self) -> None:
+        self.site.grow()
+
+    # --- people ------------------------------------------------------------------------------------------------------
+
+    @rule(number=st.integers(0, len(models()) - 1))
+    def promote(self, number: int) -> None:
+        self.site.promote(number)
+
+    @rule(which=WHICH)
+    def accept(self, which: int) -> None:
+        self.site.accept(which)
 
     def teardown(self) -> None:
-        for daemon in self.daemons:
-            daemon.kill()
-        if sys.exc_info()[0] is not None:
-            return  # a rule has failed already
-        self.finish()
-        compare(database().engine, expect(self.plant.journal.entries, bundle, LIMITS))
-
-    def finish(self) -> None:
-        """One healthy daemon reads on to the end."""
-        self.plant.fate.clear()
-        daemon = Process(self.plant, Pace(1, 5), 500, accept_gap=False)
-        for _ in range(ENOUGH):
-            daemon.step()
-            self.plant.clock.advance(1.0)
-            assert daemon.ended is None, daemon.ended
-            if daemon.loop.ready and self.read_to_the_end():
-                break
+        if sys.exc_info()[0] is None:
+            self.site.finish()
         else:
-            raise AssertionError("the daemon never finished")
-        daemon.drain()
-
-    def read_to_the_end(self) -> bool:
-        """Every record of the log is committed."""
-        for partition in self.plant.log.partitions(TOPIC):
-            bounds = self.plant.log.bounds(partition)
-            records, _ = self.plant.log.read(partition, bounds.beginning, bounds.end)
-            committed = self.plant.journal.end(partition)
-            if committed is None or (records and committed <= records[-1].offset):
-                return False
-        return True
+            self.site.close()  # a rule has failed already

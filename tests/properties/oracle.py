@@ -168,9 +168,9 @@ def _alert_row(alert: Alert) -> Row:
 
 def _dead_letter_row(letter: DeadLetter) -> Row:
     row = asdict(letter)
-    del row["partition"]
+    row["record_offset"] = row.pop("offset")
     place = {"fleet": FLEET, "topic": letter.partition.topic, "partition": letter.partition.number}
-    return row | place | {"record_offset": row.pop("offset")}
+    return row | place
 
 
 def _gap_row(gap: GapAccepted) -> Row:

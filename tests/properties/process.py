@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from sensord.clock import ManualClock
 from sensord.daemon.loop import FleetRules, Loop, Rules
@@ -12,7 +12,7 @@ from sensord.daemon.shard import Shard
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.alerts import Reason
 from sensord.detection.fleet import Limits
-from sensord.errors import NeedsAPerson, StoreUnavailable
+from sensord.errors import BundleInvalid, NeedsAPerson, StoreUnavailable
 from sensord.metrics import Metrics
 from sensord.readings import Partition, Record
 from sensord.store.progress import Checkpoint, Claim, Committed, Progress
@@ -21,16 +21,17 @@ from sensord.stream.decoders import Decoded
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.memory import MemoryLog, MemorySource
 from sensord.stream.source import Batch
-from tests.properties.journal import Amendment, Claimed, Commit, GapAccepted, Journal
 from tests.properties.database import Database
+from tests.properties.journal import Amendment, Claimed, Commit, GapAccepted, Journal
 from tests.properties.oracle import FLEET
 
 TOPIC = "sensors.pumps"
 CHANNELS = ("heat", "noise")
 LIMITS = Limits(max_gap_s=60, max_episode_s=45, silent_periods=40)
 PATIENCE_S = 30.0
-IN_TRANSACTION = ("writing alerts", "writing pages")  # points that hold the database: good to be killed at
-POINTS = ("polled", "decoding", "claiming", "claimed", "bridging", "bridged", "committing", "committed", "settled")
+IN_TRANSACTION = ("writing alerts", "writing pages")  # whoever is frozen there keeps the file locked
+FREEZABLE = ("polled", "decoding", "claiming", "claimed", "bridging", "bridged", "committing", "committed", "settled")
+POINTS = FREEZABLE + IN_TRANSACTION
 
 
 class Killed(BaseException):
@@ -74,14 +75,14 @@ class SeenLog(MemorySource):
         self.seen_topic_id = ""
 
     def poll(self, timeout_s: float) -> Batch:
-        if self.seen_topic_id != self._log.topic_id(TOPIC):
-            self.seen_topic_id = self._log.topic_id(TOPIC)
-            self._records.clear()
-        for partition in self._log.partitions(TOPIC):
-            self._look(partition)
+        self._look()
         batch = super().poll(timeout_s)
         self._points.reach("polled")
         return batch
+
+    def topic_id(self, topic: str) -> str:
+        self._look()
+        return super().topic_id(topic)
 
     def hint(self, offsets: object) -> None:
         self._points.reach("settled")
@@ -91,12 +92,16 @@ class SeenLog(MemorySource):
         known = self._records[partition]
         return [known[offset] for offset in sorted(known) if start <= offset < end]
 
-    def _look(self, partition: Partition) -> None:
-        beginning, end = self._log.bounds(partition).beginning, self._log.bounds(partition).end
-        known = self._records.setdefault(partition, {})
-        for offset in [offset for offset in known if beginning <= offset < end]:
-            del known[offset]
-        known.update({record.offset: record for record in self._log.read(partition, beginning, end)[0]})
+    def _look(self) -> None:
+        if self.seen_topic_id != self._log.topic_id(TOPIC):
+            self.seen_topic_id = self._log.topic_id(TOPIC)
+            self._records.clear()
+        for partition in self._log.partitions(TOPIC):
+            beginning, end = astuple(self._log.bounds(partition))
+            known = self._records.get(partition, {})
+            kept = {offset: record for offset, record in known.items() if not beginning <= offset < end}
+            there = {record.offset: record for record in self._log.read(partition, beginning, end)[0]}
+            self._records[partition] = kept | there
 
 
 class WatchedLoop(Loop):
@@ -172,14 +177,23 @@ class JournalledProgress(Progress):
     ) -> Claim:
         self._process.points.reach("bridging")
         after = super().accept_gap(claim, from_offset, to_offset, topic_id, reason, at)
-        gap = GapAccepted(claim.partition, claim.epoch, from_offset, to_offset, reason)
-        self._plant.journal.write(gap)
+        self._plant.journal.write(GapAccepted(claim.partition, claim.epoch, from_offset, to_offset, reason))
+        self._check_gap(claim.partition, from_offset or 0, to_offset)
         self._process.points.reach("bridged")
         return after
+
+    def _check_gap(self, partition: Partition, start: int, end: int) -> None:
+        """No record that the log still has and nobody has read is given up."""
+        beginning = self._plant.log.bounds(partition).beginning
+        skipped = [record.offset for record in self._plant.log.read(partition, beginning, end)[0]]
+        assert start >= end or not [offset for offset in skipped if start <= offset < end], skipped
 
     def _entry(self, mark: Checkpoint) -> Commit:
         source = self._process.source
         start = mark.next_offset if mark.previous_offset is None else mark.previous_offset
+        if mark.previous_offset is None:
+            beginning = source.bounds(mark.partition).beginning
+            assert mark.next_offset <= beginning, f"{mark.partition} starts at {mark.next_offset}, not at {beginning}"
         return Commit(
             mark.partition,
             mark.epoch,
@@ -246,6 +260,12 @@ class Process:
             self.thaw()
         self._end("killed")
 
+    def holds(self, partition: Partition) -> list[Shard]:
+        """What it has in memory of a partition, owned or not."""
+        loop = self.loop
+        held = [loop.shards.get(partition), loop._unclaimed.get(partition), loop._parked.get(partition)]
+        return [shard for shard in held if shard is not None]
+
     def die(self) -> None:
         """For a failpoint."""
         raise Killed
@@ -286,7 +306,7 @@ class Process:
         failure, self._failure = self._failure, None
         if isinstance(failure, Killed):
             self._end("killed")
-        elif isinstance(failure, NeedsAPerson):
+        elif isinstance(failure, NeedsAPerson | BundleInvalid):
             self._end(f"{type(failure).__name__}: {failure}")
         elif failure is not None:
             raise failure

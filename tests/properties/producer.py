@@ -1,7 +1,7 @@
 """Devices that write to the log: healthy, failing, late, doubled, silent for a while, and unreadable."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -32,9 +32,13 @@ POISON = (
 
 @dataclass
 class Producer:
-    """second: how far event time is, since the start of the world. Everything follows from the calls, by a fixed seed."""
+    """Everything that is written follows from the calls alone.
+
+    may_write: whether a partition takes records now. second: event time since the start of the world.
+    """
 
     log: MemoryLog
+    may_write: Callable[[Partition], bool]
     second: int = 0
     _last: dict[int, bytes] = field(default_factory=dict)
     _noise: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -77,7 +81,8 @@ class Producer:
 
     def _append(self, device: int, value: bytes | None) -> None:
         timestamp_ms = START // 1_000 + self.second * 1_000
-        self.log.append(self.partition(device), value, timestamp_ms=timestamp_ms)
+        if self.may_write(self.partition(device)):
+            self.log.append(self.partition(device), value, timestamp_ms=timestamp_ms)
 
 
 def _message(device: int, second: int, heat: float, noise: float) -> bytes:
