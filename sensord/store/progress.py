@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, case, delete, func, select, update
 
 from sensord.detection.alerts import AlertChange
 from sensord.errors import PartitionLost
@@ -20,7 +20,7 @@ from sensord.store.schema import gaps, instant, partition_progress, state_pages
 class Claim:
     """A partition taken over.
 
-    epoch: the fence, one more than the last owner's. next_offset: alerts are final below it; None where the partition
+    epoch: the fence, one more than it was before. next_offset: alerts are final below it; None where the partition
     was never read. state_offset: the offset the pages belong to (<= next_offset); None where no snapshot exists.
     topic_id: the topic's id when it was first claimed ("" where the broker can't tell). model_id: the bundle that
     made the pages. pages: page number -> bytes.
@@ -98,8 +98,8 @@ class Progress:
     def claim(self, fleet: str, partition: Partition, owner: str, topic_id: str, at: int) -> Claim:
         """Take a partition over: from here on its former owner's commits fail. at: wall time, microseconds.
 
-        Waits for a transaction that holds the partition. The claim's topic_id is the stored one; the given one is
-        stored only where none was known.
+        Waits for a transaction that holds the partition. The claim's topic_id is that of the topic that was read: the
+        given one is stored only where none was known, or nothing was ever read.
         """
         with writing(self._engine) as connection:
             taken = _take(connection, fleet, partition, owner, topic_id, instant(at))
@@ -179,13 +179,14 @@ def _take(connection: Connection, fleet: str, partition: Partition, owner: str, 
     insert = insert_into(connection, table).values(
         **_key(fleet, partition), topic_id=topic_id, epoch=1, owner=owner, claimed_at=now
     )
+    read, given = case((table.c.next_offset.is_not(None), func.nullif(table.c.topic_id, ""))), insert.excluded.topic_id
     statement = insert.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={
             "epoch": table.c.epoch + 1,
             "owner": owner,
             "claimed_at": now,
-            "topic_id": func.coalesce(func.nullif(table.c.topic_id, ""), insert.excluded.topic_id),
+            "topic_id": func.coalesce(read, func.nullif(given, ""), table.c.topic_id),
         },
     )
     row = connection.execute(

@@ -51,9 +51,14 @@ def test_next_claim_raises_the_epoch_and_finds_what_was_committed(progress: Prog
 
 
 def test_claim_tells_the_stored_topic_id_when_the_topic_was_recreated(progress: Progress) -> None:
+    progress.commit([checkpoint(claim(progress, topic_id="T1"), 100)], NOW)
+    assert claim(progress, topic_id="T2").topic_id == "T1"
+    assert claim(progress, topic_id="T2").topic_id == "T1"
+
+
+def test_topic_recreated_before_anything_was_read_goes_by_its_new_id(progress: Progress) -> None:
     claim(progress, topic_id="T1")
-    assert claim(progress, topic_id="T2").topic_id == "T1"
-    assert claim(progress, topic_id="T2").topic_id == "T1"
+    assert claim(progress, topic_id="T2").topic_id == "T2"
 
 
 def test_topic_id_is_learned_as_soon_as_the_broker_can_tell(progress: Progress) -> None:
