@@ -109,6 +109,7 @@ class Shard:
     def settle(self, checkpoint: Checkpoint) -> None:
         """The checkpoint is in the database."""
         self.committed = self.live_from = checkpoint.next_offset
+        self.epoch = checkpoint.epoch_after
         self.dead_letters.clear()
         self.fleet.settle()
         if checkpoint.snapshot is not None:

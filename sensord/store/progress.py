@@ -61,6 +61,11 @@ class Checkpoint:
     snapshot: Snapshot | None = None
     devices: Sequence[DeviceSeen] = ()
 
+    @property
+    def epoch_after(self) -> int:
+        """The epoch once this is committed. A snapshot raises it: one that moves no offset must not look like none."""
+        return self.epoch if self.snapshot is None else self.epoch + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:
@@ -206,7 +211,7 @@ def _advance(connection: Connection, mark: Checkpoint, now: datetime) -> bool:
     """Move a partition's offset; False where its epoch or its offset isn't what this owner holds."""
     moved: dict[str, object] = {"next_offset": mark.next_offset, "committed_at": now}
     if mark.snapshot is not None:
-        moved |= {"state_offset": mark.next_offset, "model_id": mark.snapshot.model_id}
+        moved |= {"state_offset": mark.next_offset, "model_id": mark.snapshot.model_id, "epoch": mark.epoch_after}
     result = connection.execute(
         update(partition_progress)
         .where(

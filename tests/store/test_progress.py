@@ -45,9 +45,9 @@ def test_first_claim_of_a_partition_finds_nothing(progress: Progress) -> None:
 def test_next_claim_raises_the_epoch_and_finds_what_was_committed(progress: Progress) -> None:
     first = claim(progress)
     progress.commit([checkpoint(first, 100, snapshot=Snapshot("pumps-1", {0: b"\x00a", 1: b"b"}))], NOW)
-    progress.commit([checkpoint(first, 130, previous_offset=100)], NOW)
+    progress.commit([checkpoint(first, 130, previous_offset=100, epoch=2)], NOW)
 
-    assert claim(progress, owner="second") == Claim("pumps", P0, 2, 130, 100, "T1", "pumps-1", {0: b"\x00a", 1: b"b"})
+    assert claim(progress, owner="second") == Claim("pumps", P0, 3, 130, 100, "T1", "pumps-1", {0: b"\x00a", 1: b"b"})
 
 
 def test_claim_tells_the_stored_topic_id_when_the_topic_was_recreated(progress: Progress) -> None:
@@ -182,7 +182,7 @@ def test_commits_lock_partitions_in_one_order_so_that_none_deadlocks(postgres: E
 def test_commit_without_a_snapshot_leaves_the_state_offset(progress: Progress) -> None:
     mine = claim(progress)
     progress.commit([checkpoint(mine, 100, snapshot=Snapshot("pumps-1", {0: b"old", 1: b"kept"}))], NOW)
-    progress.commit([checkpoint(mine, 200, previous_offset=100)], NOW)
+    progress.commit([checkpoint(mine, 200, previous_offset=100, epoch=mine.epoch + 1)], NOW)
     assert claim(progress).state_offset == 100
 
     mine = claim(progress)
@@ -190,6 +190,18 @@ def test_commit_without_a_snapshot_leaves_the_state_offset(progress: Progress) -
     after = claim(progress)
     assert (after.next_offset, after.state_offset, after.model_id) == (300, 300, "pumps-2")
     assert after.pages == {0: b"new", 1: b"kept"}
+
+
+def test_snapshot_that_moves_no_offset_is_not_written_twice(progress: Progress) -> None:
+    mine = claim(progress)
+    first = checkpoint(mine, 100, snapshot=Snapshot("pumps-1", {0: b"old"}))
+    progress.commit([first], NOW)
+    again = replace(first, previous_offset=100, epoch=first.epoch_after, snapshot=Snapshot("pumps-2", {0: b"new"}))
+    progress.commit([again], NOW)
+
+    with pytest.raises(PartitionLost):
+        progress.commit([again], NOW)
+    assert claim(progress).epoch == again.epoch_after + 1
 
 
 def test_new_alert_that_is_there_already_is_counted_and_changes_nothing(engine: Engine, progress: Progress) -> None:
