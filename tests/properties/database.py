@@ -1,8 +1,7 @@
 """One SQLite file for all runs of the simulation, that fails in mid-turn, and can be put back to before a commit."""
 
 import sqlite3
-from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -11,8 +10,15 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sensord.errors import StoreUnavailable
 from sensord.store.database import open_engine, upgrade
 
-Reach = Callable[[str], None]
 STATEMENTS = {"INSERT INTO alerts": "writing alerts", "INSERT INTO state_pages": "writing pages"}
+
+
+class Client(Protocol):
+    """A daemon, as the database sees it."""
+
+    cut: bool  # its connection is gone, and it doesn't know yet
+
+    def reach(self, point: str) -> None: ...
 
 
 class Database:
@@ -24,7 +30,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self.fails_in: int | None = None
-        self._reach: Reach | None = None  # the failpoints of the daemon whose turn it is
+        self._client: Client | None = None  # the daemon whose turn it is
         self._empty, self._before = _memory(), _memory()
         self._journalled: int | None = None
         event.listen(self.engine, "connect", _care_less)
@@ -35,12 +41,12 @@ class Database:
 
     def start_afresh(self) -> None:
         """Empty tables."""
-        self.fails_in = self._reach = self._journalled = None
+        self.fails_in = self._client = self._journalled = None
         self._copy_from(self._empty)
 
-    def serve(self, reach: Reach | None) -> None:
-        """From now on it is a daemon with these failpoints that asks; None: a person, for whom nothing fails."""
-        self._reach = reach
+    def serve(self, client: Client | None) -> None:
+        """From now on it is this daemon that asks; None: a person, for whom nothing fails."""
+        self._client = client
 
     def about_to_commit(self, journalled: int) -> None:
         """Keep a copy. journalled: how long the journal is that belongs to it."""
@@ -55,18 +61,19 @@ class Database:
         return journalled
 
     def _begin(self, connection: Connection) -> None:
-        if self._reach is None or self.fails_in is None:
+        client, fails_in = self._client, self.fails_in
+        if client is None:
             return
-        self.fails_in -= 1
-        if self.fails_in < 0:
-            self.fails_in = None
-            raise StoreUnavailable("the database is away")
+        if client.cut or fails_in == 0:
+            client.cut, self.fails_in = False, None
+            raise StoreUnavailable("the connection is lost")
+        self.fails_in = None if fails_in is None else fails_in - 1
 
     def _before_statement(self, connection: Connection, cursor: object, statement: str, *rest: object) -> None:
-        if self._reach is not None:
+        if self._client is not None:
             for beginning, point in STATEMENTS.items():
                 if statement.startswith(beginning):
-                    self._reach(point)
+                    self._client.reach(point)
 
     def _copy_to(self, memory: sqlite3.Connection) -> None:
         with self.engine.connect() as connection:

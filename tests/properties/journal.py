@@ -6,7 +6,7 @@ without gap or overlap, and nothing comes under an epoch that a later claim has 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 from uuid import UUID
 
 from sensord.readings import Partition, Record
@@ -66,7 +66,6 @@ class Accepted:
 
 
 Entry: TypeAlias = Claimed | Commit | GapAccepted | Accepted
-E = TypeVar("E")
 
 
 @dataclass
@@ -85,12 +84,13 @@ class Journal:
             assert start == end, f"the chain of commits ends at {end}, this one starts at {start}: {entry}"
         self.entries.append(entry)
 
-    def of(self, kind: type[E], partition: Partition) -> list[E]:
-        """A partition's entries of one kind."""
-        return [e for e in self.entries if isinstance(e, kind) and getattr(e, "partition", None) == partition]
-
     def epoch(self, partition: Partition) -> int:
-        return max((claimed.epoch for claimed in self.of(Claimed, partition)), default=0)
+        """The one that may commit: of the latest claim, and one more for every snapshot since."""
+        for place, entry in reversed(list(enumerate(self.entries))):
+            if isinstance(entry, Claimed) and entry.partition == partition:
+                later = [one for one in self.entries[place:] if isinstance(one, Commit) and one.partition == partition]
+                return entry.epoch + sum(one.model_id is not None for one in later)
+        return 0
 
     def end(self, partition: Partition) -> int | None:
         """Where the chain of commits ends; None where nothing was committed."""

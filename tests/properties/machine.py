@@ -119,11 +119,9 @@ class Simulation(RuleBasedStateMachine):
     def database_fails(self, transactions: int) -> None:
         self.site.plant.database.fails_in = transactions
 
-    @rule(noticed=st.booleans())
-    def lose_last_commit(self, noticed: bool) -> None:
+    @rule()
+    def lose_last_commit(self) -> None:
         self.site.lose_last_commit()
-        if noticed:
-            self.site.plant.database.fails_in = 0
 
     # --- the log -----------------------------------------------------------------------------------------------------
 

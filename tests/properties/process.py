@@ -51,8 +51,12 @@ class Plant:
 
 @dataclass
 class Failpoints:
-    """Places in a turn where something may happen to a daemon, once; `reach` is called at each."""
+    """Places in a turn where something may happen to a daemon, once; `reach` is called at each.
 
+    cut: its connection to the database is gone, which it finds out when it next asks.
+    """
+
+    cut: bool = False
     _armed: str | None = None
     _what: Callable[[], None] | None = None
 
@@ -281,13 +285,13 @@ class Process:
     def thaw(self) -> None:
         """Go on from where it was frozen, to the end of that turn."""
         self.frozen = False
-        self._plant.database.serve(self.points.reach)
+        self._plant.database.serve(self.points)
         self._thawed.set()
         self._await()
 
     def _do(self, what: Callable[[], object]) -> None:
         """In a thread of its own, of which one at a time runs: it can be left standing in the midst of a call."""
-        self._plant.database.serve(self.points.reach)
+        self._plant.database.serve(self.points)
         self._thread = threading.Thread(target=self._run, args=[what], daemon=True)
         self._thread.start()
         self._await()

@@ -166,13 +166,15 @@ class Site:
     # --- the database ------------------------------------------------------------------------------------------------
 
     def lose_last_commit(self) -> None:
-        """Put the database back, as a standby does that is behind."""
+        """A standby takes over that hasn't received it: all connections are cut."""
         length = database().lose_last_commit()
         if length is None:
             return
         undone = self.journal.entries[length:]
         self.losses |= {entry.partition for entry in undone if isinstance(entry, GapAccepted)}
         del self.journal.entries[length:]
+        for daemon in self.daemons:
+            daemon.points.cut = True
         self._checked = length
 
     # --- the end -----------------------------------------------------------------------------------------------------
