@@ -77,20 +77,17 @@ class Journal:
     def write(self, entry: Entry) -> None:
         """Add an entry. Raises AssertionError where it breaks the chain or comes under an old epoch."""
         if isinstance(entry, Commit | GapAccepted):
-            newest = self.epoch(entry.partition)
-            assert entry.epoch == newest, f"superseded epoch {entry.epoch}, now {newest}: {entry}"
+            newest = self.claimed(entry.partition)
+            assert entry.epoch >= newest, f"superseded epoch {entry.epoch}, now {newest}: {entry}"
             start = entry.previous if isinstance(entry, Commit) else entry.start
             end = self.end(entry.partition)
             assert start == end, f"the chain of commits ends at {end}, this one starts at {start}: {entry}"
         self.entries.append(entry)
 
-    def epoch(self, partition: Partition) -> int:
-        """The one that may commit: of the latest claim, and one more for every snapshot since."""
-        for place, entry in reversed(list(enumerate(self.entries))):
-            if isinstance(entry, Claimed) and entry.partition == partition:
-                later = [one for one in self.entries[place:] if isinstance(one, Commit) and one.partition == partition]
-                return entry.epoch + sum(one.model_id is not None for one in later)
-        return 0
+    def claimed(self, partition: Partition) -> int:
+        """The epoch of the latest claim; whatever comes under a lower one was superseded by it."""
+        claims = [e.epoch for e in self.entries if isinstance(e, Claimed) and e.partition == partition]
+        return claims[-1] if claims else 0
 
     def end(self, partition: Partition) -> int | None:
         """Where the chain of commits ends; None where nothing was committed."""

@@ -51,20 +51,24 @@ class Producer:
             for device in chosen:
                 self._send(device, _message(device, self.second, *self._values(FAULT if device in off else 0.0)))
 
-    def write_together(self, device: int) -> None:
-        """Readings of one device in one record, one of them unreadable."""
+    def write_oddly(self, device: int, how: str) -> None:
+        """In a way that isn't wrong, or before which the device was silent for a while."""
+        match how:
+            case "late" | "too late":
+                self._append(device, _message(device, self.second - (1 if how == "late" else 30), FAULT, 0.0))
+            case "again":
+                self._append(device, self._last.get(device, b"again"))
+            case "together":
+                self._append(device, self._together(device))
+            case _:
+                self.second += 20 if how == "gap" else 70
+                self.write([device], 1, [])
+
+    def _together(self, device: int) -> bytes:
+        """Three readings in one record, one of them unreadable."""
         self.second += 2
         good = [_message(device, self.second + back, *self._values(0.0)).decode() for back in (-1, 0)]
-        self._append(device, f'[{good[0]}, {{"values": 1}}, {good[1]}]'.encode())
-
-    def write_late(self, device: int, back: int) -> None:
-        """A reading from before the last one."""
-        self._append(device, _message(device, self.second - back, *self._values(FAULT)))
-
-    def repeat(self, device: int) -> None:
-        """The device's last message once more."""
-        if device in self._last:
-            self._append(device, self._last[device])
+        return f'[{good[0]}, {{"values": 1}}, {good[1]}]'.encode()
 
     def write_poison(self, device: int, kind: int) -> None:
         self._append(device, POISON[kind])

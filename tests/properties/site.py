@@ -3,6 +3,8 @@
 It checks after each step what has to hold all the time, and at the end that the tables are what the oracle expects.
 """
 
+from collections.abc import Callable
+from dataclasses import astuple
 from functools import cache
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -15,16 +17,17 @@ from sensord.store.alerts import AlertFilter, AlertRow, accept, list_alerts
 from sensord.store.registry import Registry
 from tests.builders import START, packed
 from tests.properties.database import Database
-from tests.properties.journal import Accepted, GapAccepted
+from tests.properties.journal import Accepted, Commit, GapAccepted
 from tests.properties.oracle import FLEET, PERSON, expect
 from tests.properties.process import LIMITS, TOPIC, Plant, Process
 from tests.properties.producer import Producer
-from tests.properties.tables import compare, progress
+from tests.properties.tables import committed, compare
 
 MOST_DAEMONS = 3
 MOST_PARTITIONS = 4
 ENOUGH = 300  # turns, for a healthy daemon to finish
-SLOW, QUICK = Pace(1, 5), Pace(0.1, 0.5)
+OFTEN = Pace(1, 5)
+PACES = (OFTEN, Pace(0.1, 0.5), Pace(0.5, 30))
 
 _folders: list[TemporaryDirectory[str]] = []  # kept until the process ends
 
@@ -68,6 +71,7 @@ class Site:
         self.losses: set[Partition] = set()
         self._checked = 0  # entries of the journal
         self.promote(0)
+        self.start(Pace(0.5, 30), 500, accept_gap=False)
 
     @property
     def partitions(self) -> list[Partition]:
@@ -108,6 +112,39 @@ class Site:
         self.plant.clock.advance(seconds)
         self.look()
 
+    def all_step(self, times: int, seconds: float) -> None:
+        for _ in range(times):
+            for daemon in self.awake():
+                self.step(daemon, seconds)
+
+    def crash(self, daemon: Process, point: str) -> None:
+        """End it at this point, if it comes by."""
+        self._reach(daemon, point, daemon.die)
+
+    def freeze(self, daemon: Process, point: str, expelled: bool) -> None:
+        """Stop it at this point, if it comes by; expelled: the group has given it up."""
+        self._reach(daemon, point, daemon.freeze)
+        if daemon.frozen and expelled:
+            self.log.expel(daemon.source)
+
+    def thaw(self, daemon: Process) -> None:
+        daemon.thaw()
+        self.look()
+
+    def leave(self, daemons: list[Process], drained: bool = False) -> None:
+        for daemon in daemons:
+            if drained and not daemon.frozen:
+                daemon.drain()
+            else:
+                daemon.kill()
+        self.look()
+
+    def _reach(self, daemon: Process, point: str, what: Callable[[], None]) -> None:
+        daemon.points.arm(point, what)
+        for _ in range(3):
+            if daemon in self.awake():
+                self.step(daemon, 1.0)
+
     def look(self) -> None:
         """Bury who has ended, and see whether all is well."""
         for daemon in self.daemons:
@@ -123,9 +160,9 @@ class Site:
 
     def _database_agrees(self) -> None:
         """What it says of every partition is what the journal ends with."""
-        for number, found in progress(database().engine).items():
+        for number, found in committed(database().engine).items():
             partition = Partition(TOPIC, number)
-            assert found == (self.journal.epoch(partition), self.journal.end(partition)), str(partition)
+            assert found == self.journal.end(partition), str(partition)
 
     def _accept_end(self, why: str) -> None:
         if why.startswith("OffsetsLost"):
@@ -146,35 +183,42 @@ class Site:
         held = [shard.position for daemon in self.daemons for shard in daemon.holds(partition)]
         return max([self.journal.end(partition) or 0, *held]) <= end
 
-    def truncate(self, partition: Partition, records: int) -> None:
-        bounds = self.log.bounds(partition)
+    def lose_records(self, partition: Partition, what: str, records: int) -> None:
+        """The head of a partition expires, its tail is truncated, or the whole topic is made anew."""
+        beginning, end = astuple(self.log.bounds(partition))
         self.losses.add(partition)
-        self.log.truncate(partition, max(bounds.beginning, bounds.end - records))
+        match what:
+            case "expire":
+                self.log.expire(partition, min(end, beginning + records))
+            case "truncate":
+                self.log.truncate(partition, max(beginning, end - records))
+            case _:
+                self.losses.update(self.partitions)
+                self.log.create(TOPIC, len(self.partitions))
 
-    def expire(self, partition: Partition, records: int) -> None:
-        bounds = self.log.bounds(partition)
-        self.losses.add(partition)
-        self.log.expire(partition, min(bounds.end, bounds.beginning + records))
-
-    def recreate(self) -> None:
-        self.losses.update(self.partitions)
-        self.log.create(TOPIC, len(self.partitions))
-
-    def grow(self) -> None:
-        self.log.grow(TOPIC, min(len(self.partitions) + 1, MOST_PARTITIONS))
+    def extend_log(self, partition: Partition, what: str) -> None:
+        """Another partition, or an offset without a record, as Kafka's transactions leave them."""
+        if what == "partition":
+            self.log.grow(TOPIC, min(len(self.partitions) + 1, MOST_PARTITIONS))
+        elif self.is_settled(partition):
+            self.log.skip(partition)
 
     # --- the database ------------------------------------------------------------------------------------------------
 
-    def lose_last_commit(self) -> None:
-        """A standby takes over that hasn't received it: all connections are cut."""
+    def lose_last_commit(self, noticed: bool) -> None:
+        """A standby takes over that hasn't received it. noticed: all connections are cut.
+
+        Unnoticed only where the fence of the time before still holds.
+        """
         length = database().lose_last_commit()
         if length is None:
             return
         undone = self.journal.entries[length:]
         self.losses |= {entry.partition for entry in undone if isinstance(entry, GapAccepted)}
         del self.journal.entries[length:]
+        fenced = any(not isinstance(entry, Commit) or entry.model_id is not None for entry in undone)
         for daemon in self.daemons:
-            daemon.points.cut = True
+            daemon.points.cut |= noticed or fenced
         self._checked = length
 
     # --- the end -----------------------------------------------------------------------------------------------------
@@ -192,7 +236,7 @@ class Site:
         database().fails_in = None
         if not self._current_is_good():
             self.promote(0)
-        self.start(SLOW, 500, accept_gap=bool(self.losses))
+        self.start(OFTEN, 500, accept_gap=bool(self.losses))
         [daemon] = self.daemons
         for _ in range(ENOUGH):
             self.step(daemon, 1.0)

@@ -27,12 +27,11 @@ def compare(engine: Engine, expected: Expected) -> None:
     assert not wrong, f"state pages differ, by partition and page: {wrong}"
 
 
-def progress(engine: Engine) -> dict[int, tuple[int, int | None]]:
-    """By partition: epoch and next_offset."""
+def committed(engine: Engine) -> dict[int, int | None]:
+    """By partition: next_offset."""
     p = partition_progress.c
     with engine.connect() as connection:
-        rows = connection.execute(select(p.partition, p.epoch, p.next_offset)).all()
-    return {number: (epoch, next_offset) for number, epoch, next_offset in rows}
+        return {row.partition: row.next_offset for row in connection.execute(select(p.partition, p.next_offset))}
 
 
 def _rows(engine: Engine, table: Table) -> list[Row]:
