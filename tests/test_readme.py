@@ -286,7 +286,7 @@ def filled(store_url: str) -> Iterator[Engine]:
     ]
     changes = [AlertChange(row, is_new=True, events=("opened",)) for row in rows]
     letter = DeadLetter(PUMPS, 7, 0, Reason.MALFORMED, "not JSON", None, b"{", 0)
-    progress.commit([Checkpoint("pumps", PUMPS, claim.epoch, None, 100, changes, [letter])], NOVEMBER)
+    progress.commit([Checkpoint("pumps", PUMPS, claim.epoch, claim.owner, None, 100, changes, [letter])], NOVEMBER)
     yield engine
     engine.dispose()
 

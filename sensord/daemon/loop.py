@@ -171,7 +171,7 @@ class Loop:
         claim = self._progress.claim(rules.name, partition, owner, topic_id, self._clock.now())
         bridged = self._bridge_gaps(claim, topic_id)
         if held is not None and bridged is claim and held.still_ours(claim):
-            held.epoch = claim.epoch
+            held.epoch, held.owner = claim.epoch, claim.owner
             log.info("kept", partition=str(partition), epoch=claim.epoch, position=held.position)
             return held
         return self._adopt(bridged, rules)
@@ -193,6 +193,7 @@ class Loop:
             name=rules.name,
             partition=claim.partition,
             epoch=claim.epoch,
+            owner=claim.owner,
             committed=claim.next_offset,
             position=position,
             live_from=live_from,

@@ -39,6 +39,7 @@ class Shard:
     name: str
     partition: Partition
     epoch: int
+    owner: str
     committed: int | None
     position: int
     live_from: int
@@ -117,6 +118,7 @@ class Shard:
             fleet=self.name,
             partition=self.partition,
             epoch=self.epoch,
+            owner=self.owner,
             previous_offset=self.committed,
             next_offset=self.position,
             alerts=self.fleet.changes(),
@@ -132,6 +134,7 @@ class Shard:
     def settle(self, checkpoint: Checkpoint) -> None:
         """The checkpoint is in the database."""
         self.committed = self.live_from = checkpoint.next_offset
+        self.epoch = checkpoint.epoch_after
         self.dead_letters.clear()
         self.fleet.settle()
         if checkpoint.snapshot is not None:

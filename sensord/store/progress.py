@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, case, delete, func, select, update
 
 from sensord.detection.alerts import AlertChange
 from sensord.errors import PartitionLost
@@ -20,15 +20,16 @@ from sensord.store.schema import gaps, instant, partition_progress, state_pages
 class Claim:
     """A partition taken over.
 
-    epoch: the fence, one more than the last owner's. next_offset: alerts are final below it; None where the partition
-    was never read. state_offset: the offset the pages belong to (<= next_offset); None where no snapshot exists.
-    topic_id: the topic's id when it was first claimed ("" where the broker can't tell). model_id: the bundle that
-    made the pages. pages: page number -> bytes.
+    epoch, owner: the fence; the epoch is one more than it was before. next_offset: alerts are final below it; None
+    where the partition was never read. state_offset: the offset the pages belong to (<= next_offset); None where no
+    snapshot exists. topic_id: the topic's id when it was first claimed ("" where the broker can't tell). model_id: the
+    bundle that made the pages. pages: page number -> bytes.
     """
 
     fleet: str
     partition: Partition
     epoch: int
+    owner: str
     next_offset: int | None
     state_offset: int | None
     topic_id: str
@@ -58,12 +59,18 @@ class Checkpoint:
     fleet: str
     partition: Partition
     epoch: int
+    owner: str
     previous_offset: int | None
     next_offset: int
     alerts: Sequence[AlertChange]
     dead_letters: Sequence[DeadLetter]
     snapshot: Snapshot | None = None
     devices: Sequence[DeviceSeen] = ()
+
+    @property
+    def epoch_after(self) -> int:
+        """The epoch once this is committed. A snapshot raises it: one that moves no offset must not look like none."""
+        return self.epoch if self.snapshot is None else self.epoch + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +109,8 @@ class Progress:
     def claim(self, fleet: str, partition: Partition, owner: str, topic_id: str, at: int) -> Claim:
         """Take a partition over: from here on its former owner's commits fail. at: wall time, microseconds.
 
-        Waits for a transaction that holds the partition. The claim's topic_id is the stored one; the given one is
-        stored only where none was known.
+        Waits for a transaction that holds the partition. The claim's topic_id is that of the topic that was read: the
+        given one is stored only where none was known, or nothing was ever read.
         """
         with writing(self._engine) as connection:
             taken = _take(connection, fleet, partition, owner, topic_id, instant(at))
@@ -145,7 +152,7 @@ class Progress:
         with writing(self._engine) as connection:
             moved = connection.execute(
                 update(partition_progress)
-                .where(_of(partition_progress, fleet, partition), partition_progress.c.epoch == claim.epoch)
+                .where(_held(fleet, partition, claim.epoch, claim.owner))
                 .values(next_offset=to_offset, state_offset=None, model_id=None, topic_id=topic_id, committed_at=now)
             )
             if moved.rowcount == 0:
@@ -164,7 +171,7 @@ class Progress:
                     "recorded_at": now,
                 },
             )
-        return Claim(fleet, partition, claim.epoch, to_offset, None, topic_id, None, {})
+        return Claim(fleet, partition, claim.epoch, claim.owner, to_offset, None, topic_id, None, {})
 
     def accepted(self, fleet: str) -> set[UUID]:
         """Open alerts that people have called normal, for the daemon to close."""
@@ -183,13 +190,14 @@ def _take(connection: Connection, fleet: str, partition: Partition, owner: str, 
     insert = insert_into(connection, table).values(
         **_key(fleet, partition), topic_id=topic_id, epoch=1, owner=owner, claimed_at=now
     )
+    read, given = case((table.c.next_offset.is_not(None), func.nullif(table.c.topic_id, ""))), insert.excluded.topic_id
     statement = insert.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={
             "epoch": table.c.epoch + 1,
             "owner": owner,
             "claimed_at": now,
-            "topic_id": func.coalesce(func.nullif(table.c.topic_id, ""), insert.excluded.topic_id),
+            "topic_id": func.coalesce(read, func.nullif(given, ""), table.c.topic_id),
         },
     )
     row = connection.execute(
@@ -197,7 +205,8 @@ def _take(connection: Connection, fleet: str, partition: Partition, owner: str, 
             table.c.epoch, table.c.next_offset, table.c.state_offset, table.c.topic_id, table.c.model_id
         )
     ).one()
-    return Claim(fleet, partition, row.epoch, row.next_offset, row.state_offset, row.topic_id, row.model_id, {})
+    stands = row.next_offset, row.state_offset, row.topic_id, row.model_id
+    return Claim(fleet, partition, row.epoch, owner, *stands, {})
 
 
 def _pages(connection: Connection, fleet: str, partition: Partition) -> dict[int, bytes]:
@@ -209,12 +218,11 @@ def _advance(connection: Connection, mark: Checkpoint, now: datetime) -> bool:
     """Move a partition's offset; False where its epoch or its offset isn't what this owner holds."""
     moved: dict[str, object] = {"next_offset": mark.next_offset, "committed_at": now}
     if mark.snapshot is not None:
-        moved |= {"state_offset": mark.next_offset, "model_id": mark.snapshot.model_id}
+        moved |= {"state_offset": mark.next_offset, "model_id": mark.snapshot.model_id, "epoch": mark.epoch_after}
     result = connection.execute(
         update(partition_progress)
         .where(
-            _of(partition_progress, mark.fleet, mark.partition),
-            partition_progress.c.epoch == mark.epoch,
+            _held(mark.fleet, mark.partition, mark.epoch, mark.owner),
             partition_progress.c.next_offset.is_not_distinct_from(mark.previous_offset),
         )
         .values(moved)
@@ -249,6 +257,15 @@ def _write_pages(connection: Connection, checkpoints: Sequence[Checkpoint]) -> N
 
 def _key(fleet: str, partition: Partition) -> dict[str, object]:
     return {"fleet": fleet, "topic": partition.topic, "partition": partition.number}
+
+
+def _held(fleet: str, partition: Partition, epoch: int, owner: str) -> ColumnElement[bool]:
+    """Nobody has claimed the partition since.
+
+    The epoch alone doesn't tell: a standby that never received the latest claims gives their epochs out again.
+    """
+    table = partition_progress
+    return and_(_of(table, fleet, partition), table.c.epoch == epoch, table.c.owner == owner)
 
 
 def _of(table: Table, fleet: str, partition: Partition) -> ColumnElement[bool]:

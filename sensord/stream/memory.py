@@ -31,6 +31,7 @@ class MemoryLog:
         self._topics: dict[str, list[_Part]] = {}
         self._lives: dict[str, int] = {}
         self._groups: dict[str, list[MemorySource]] = {}
+        self._members = 0
 
     def create(self, topic: str, partitions: int = 1) -> None:
         """Create a topic, or a new one in the place of one of the same name: empty, with a new id."""
@@ -89,6 +90,11 @@ class MemoryLog:
         rest = part.records[first + limit : first + limit + 1]
         return part.records[first : first + limit], rest[0].offset if rest else part.end
 
+    def name_member(self) -> str:
+        """A name that no other member has or had."""
+        self._members += 1
+        return f"member-{self._members}"
+
     def join(self, source: "MemorySource") -> None:
         self._groups.setdefault(source.group, []).append(source)
         self._rebalance(self._groups[source.group])
@@ -146,6 +152,7 @@ class MemorySource:
         self.group = group
         self.assigned: frozenset[Partition] = frozenset()
         self._log = log
+        self._member = log.name_member()
         self._max_records = max_records
         self._told: set[Partition] = set()  # what the caller knows to be assigned
         self._revoked: set[Partition] = set()  # of those, what departed since
@@ -157,7 +164,7 @@ class MemorySource:
 
     @property
     def member(self) -> str:
-        return f"member-{id(self)}"
+        return self._member
 
     def poll(self, timeout_s: float) -> Batch:
         if self._closed:

@@ -42,6 +42,7 @@ def fill(url: str) -> None:
         fleet="pumps",
         partition=PARTITION,
         epoch=claim.epoch,
+        owner=claim.owner,
         previous_offset=None,
         next_offset=100,
         alerts=[AlertChange(first, True, ("opened", "escalated")), AlertChange(second, True, ("opened", "closed"))],

@@ -14,7 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sensord.daemon.policy import Pace
 from sensord.errors import ModelMissing, OffsetsLost, StateUnreadable
 from sensord.readings import Partition
-from sensord.store.alerts import AlertFilter, accept, list_alerts
+from sensord.store.alerts import AlertFilter, accept, history, list_alerts
 from sensord.store.progress import Progress
 from sensord.stream.memory import MemorySource
 from tests.builders import START, packed
@@ -483,6 +483,21 @@ def test_an_acceptance_is_never_committed_without_its_snapshot(here: World) -> N
     daemon.turn(8)
     assert [row.close_reason for row in list_alerts(here.engine, AlertFilter())] == ["accepted"]
     assert any(here.progress()[number][2] > before[number][2] for number in before)
+
+
+def test_an_acceptance_whose_commit_got_no_answer_is_recorded_once(here: World) -> None:
+    here.send_fault()
+    answers: list[str] = []
+    failing = FailingProgress(here.engine, (answers.pop() if answers else "fine" for _ in repeat(None)))
+    daemon = here.daemon(max_records=30, progress=failing)
+    daemon.turn(40)  # all is read: the next snapshot moves no offset
+    accept(here.engine, last_alert(here), "ann", here.clock.now())
+    answers.append("after")
+    daemon.loop._save(snapshot=True)
+    daemon.finish()
+    [row] = list_alerts(here.engine, AlertFilter())
+    events = [line.event for line in history(here.engine, row.id)]
+    assert (events.count("accepted"), events.count("closed")) == (1, 1)
 
 
 def test_a_time_out_of_range_is_a_dead_letter(here: World) -> None:

@@ -67,5 +67,5 @@ def letter(**fields: Any) -> DeadLetter:
 
 def checkpoint(claim: Claim, next_offset: int = 100, **fields: Any) -> Checkpoint:
     """The next commit of whoever made this claim, with nothing in it."""
-    empty = Checkpoint(claim.fleet, claim.partition, claim.epoch, claim.next_offset, next_offset, (), ())
+    empty = Checkpoint(claim.fleet, claim.partition, claim.epoch, claim.owner, claim.next_offset, next_offset, (), ())
     return replace(empty, **fields)

@@ -15,7 +15,16 @@ from sensord.store.alerts import AlertFilter, Feedback, acknowledge, feedback, h
 from sensord.store.dead_letters import count_dead_letters, list_dead_letters
 from sensord.store.devices import DeviceSeen, list_devices
 from sensord.store.progress import Claim, Progress, Snapshot
-from sensord.store.schema import alert_events, alerts, dead_letters, devices, gaps, instant, microseconds, state_pages
+from sensord.store.schema import (
+    alert_events,
+    alerts,
+    dead_letters,
+    devices,
+    gaps,
+    instant,
+    microseconds,
+    state_pages,
+)
 from sensord.store.schema import partition_progress as progress_rows
 from tests.store.conditions import blocked, wait_until
 from tests.store.rows import NOW, P0, P1, P2, SECOND, alert, checkpoint, letter, moved, opened
@@ -39,21 +48,28 @@ def count(engine: Engine, table: Table) -> int:
 
 
 def test_first_claim_of_a_partition_finds_nothing(progress: Progress) -> None:
-    assert claim(progress) == Claim("pumps", P0, 1, None, None, "T1", None, {})
+    assert claim(progress) == Claim("pumps", P0, 1, "first", None, None, "T1", None, {})
 
 
 def test_next_claim_raises_the_epoch_and_finds_what_was_committed(progress: Progress) -> None:
     first = claim(progress)
     progress.commit([checkpoint(first, 100, snapshot=Snapshot("pumps-1", {0: b"\x00a", 1: b"b"}))], NOW)
-    progress.commit([checkpoint(first, 130, previous_offset=100)], NOW)
+    progress.commit([checkpoint(first, 130, previous_offset=100, epoch=2)], NOW)
 
-    assert claim(progress, owner="second") == Claim("pumps", P0, 2, 130, 100, "T1", "pumps-1", {0: b"\x00a", 1: b"b"})
+    assert claim(progress, owner="second") == Claim(
+        "pumps", P0, 3, "second", 130, 100, "T1", "pumps-1", {0: b"\x00a", 1: b"b"}
+    )
 
 
 def test_claim_tells_the_stored_topic_id_when_the_topic_was_recreated(progress: Progress) -> None:
+    progress.commit([checkpoint(claim(progress, topic_id="T1"), 100)], NOW)
+    assert claim(progress, topic_id="T2").topic_id == "T1"
+    assert claim(progress, topic_id="T2").topic_id == "T1"
+
+
+def test_topic_recreated_before_anything_was_read_goes_by_its_new_id(progress: Progress) -> None:
     claim(progress, topic_id="T1")
-    assert claim(progress, topic_id="T2").topic_id == "T1"
-    assert claim(progress, topic_id="T2").topic_id == "T1"
+    assert claim(progress, topic_id="T2").topic_id == "T2"
 
 
 def test_topic_id_is_learned_as_soon_as_the_broker_can_tell(progress: Progress) -> None:
@@ -161,7 +177,7 @@ def test_partitions_that_are_lost_take_the_others_back_with_them(engine: Engine,
 def test_commits_lock_partitions_in_one_order_so_that_none_deadlocks(postgres: Engine) -> None:
     progress = Progress(postgres)
     marks = [checkpoint(claim(progress, partition), 100) for partition in (P1, P0)]
-    touch = update(progress_rows).values(owner="other")
+    touch = update(progress_rows).values(topic_id="other")
     with ThreadPoolExecutor(1) as thread, postgres.begin() as other:
         other.execute(touch.where(progress_rows.c.partition == P0.number))
         commit = thread.submit(progress.commit, marks, NOW)
@@ -177,7 +193,7 @@ def test_commits_lock_partitions_in_one_order_so_that_none_deadlocks(postgres: E
 def test_commit_without_a_snapshot_leaves_the_state_offset(progress: Progress) -> None:
     mine = claim(progress)
     progress.commit([checkpoint(mine, 100, snapshot=Snapshot("pumps-1", {0: b"old", 1: b"kept"}))], NOW)
-    progress.commit([checkpoint(mine, 200, previous_offset=100)], NOW)
+    progress.commit([checkpoint(mine, 200, previous_offset=100, epoch=mine.epoch + 1)], NOW)
     assert claim(progress).state_offset == 100
 
     mine = claim(progress)
@@ -185,6 +201,32 @@ def test_commit_without_a_snapshot_leaves_the_state_offset(progress: Progress) -
     after = claim(progress)
     assert (after.next_offset, after.state_offset, after.model_id) == (300, 300, "pumps-2")
     assert after.pages == {0: b"new", 1: b"kept"}
+
+
+def test_an_epoch_that_is_given_out_twice_lets_only_its_owner_commit(engine: Engine, progress: Progress) -> None:
+    """As after a failover to a standby that never received the first one's claim."""
+    first = claim(progress, owner="first")
+    with engine.begin() as connection:
+        connection.execute(update(progress_rows).values(epoch=progress_rows.c.epoch - 1))
+    second = claim(progress, owner="second")
+    assert second.epoch == first.epoch
+    with pytest.raises(PartitionLost):
+        progress.commit([checkpoint(first, 100)], NOW)
+    with pytest.raises(PartitionLost):
+        progress.accept_gap(first, 0, 10, "T1", "gone", NOW)
+    progress.commit([checkpoint(second, 100)], NOW)
+
+
+def test_snapshot_that_moves_no_offset_is_not_written_twice(progress: Progress) -> None:
+    mine = claim(progress)
+    first = checkpoint(mine, 100, snapshot=Snapshot("pumps-1", {0: b"old"}))
+    progress.commit([first], NOW)
+    again = replace(first, previous_offset=100, epoch=first.epoch_after, snapshot=Snapshot("pumps-2", {0: b"new"}))
+    progress.commit([again], NOW)
+
+    with pytest.raises(PartitionLost):
+        progress.commit([again], NOW)
+    assert claim(progress).epoch == again.epoch_after + 1
 
 
 def test_new_alert_that_is_there_already_is_counted_and_changes_nothing(engine: Engine, progress: Progress) -> None:
@@ -289,7 +331,7 @@ def test_accepted_gap_is_recorded_and_starts_the_partition_cold(engine: Engine, 
 
     after = progress.accept_gap(mine, 100, 500, "T2", "retention overrun", NOW)
 
-    assert after == Claim("pumps", P0, mine.epoch, 500, None, "T2", None, {})
+    assert after == Claim("pumps", P0, mine.epoch, mine.owner, 500, None, "T2", None, {})
     assert claim(progress, topic_id="T2") == replace(after, epoch=mine.epoch + 1)
     with engine.connect() as connection:
         (gap,) = connection.execute(select(gaps.c.from_offset, gaps.c.to_offset, gaps.c.reason)).all()

@@ -1,0 +1,178 @@
+"""What has to be in the tables: one plain loop over the journal, without daemons, replays, snapshots or a database.
+
+It keeps one `Fleet` a partition from a cold start to the end, and judges by itself which readings are late.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from uuid import UUID
+
+import msgspec
+import numpy as np
+
+from sensord.detection.alerts import Alert, AlertChange
+from sensord.detection.chronicle import Origin
+from sensord.detection.fleet import Fleet, Limits
+from sensord.model.bundle import Bundle
+from sensord.readings import DeadLetter, Partition, Readings, Record
+from sensord.store.schema import ALERT_VERSION, instant
+from sensord.stream.decoders.json import JsonDecoder
+from tests.properties.journal import Accepted, Amendment, Commit, Entry, GapAccepted
+
+FLEET = "pumps"
+PERSON = "ann"
+TIMES = ("opened_at", "last_seen_at", "closed_at")
+GROUNDS = ("top_channels", "evidence")
+FIRST = ("opened_at", "score_first", "first_offset")  # an alert keeps these as it opened
+ANSWERS = ("acknowledged_by", "acknowledged_at", "feedback", "feedback_by", "feedback_at", "feedback_comment")
+Row = dict[str, object]
+
+
+@dataclass
+class Expected:
+    """Rows by their columns, but for those of the wall clock and numbers that the database gives."""
+
+    alerts: dict[UUID, Row] = field(default_factory=dict)
+    alert_events: list[Row] = field(default_factory=list)
+    dead_letters: list[Row] = field(default_factory=list)
+    gaps: list[Row] = field(default_factory=list)
+    pages: dict[tuple[int, int], bytes] = field(default_factory=dict)
+
+    # --- what a transaction writes -----------------------------------------------------------------------------------
+
+    def change(self, change: AlertChange) -> None:
+        """An alert as a commit brings it: its events in order, and the figures that move."""
+        alert = change.alert
+        row = _alert_row(alert)
+        known = self.alerts.get(alert.id)
+        assert (known is None) == change.is_new, f"opened twice, or not at all: {change}"
+        if known is not None:
+            row |= {name: known[name] for name in FIRST}
+            row |= {name: known[name] for name in ("accepted_by", "accepted_at")}
+            row |= {name: known[name] for name in GROUNDS if row[name] is None}
+        self.alerts[alert.id] = row
+        for event in change.events:
+            at = {"opened": alert.opened_at, "closed": alert.closed_at}.get(event) or alert.last_seen_at
+            self._happened(alert.id, event, at)
+
+    def close_open(self, partition: Partition) -> None:
+        """A gap was accepted: nobody will see the end of what is open."""
+        for alert_id, row in self.alerts.items():
+            if row["partition"] == partition.number and row["status"] == "open":
+                row |= {"status": "closed", "closed_at": row["last_seen_at"], "close_reason": "gap"}
+                self._event(alert_id, "closed", row["closed_at"])
+
+    def accept(self, alert_id: UUID, at: int) -> None:
+        """A person calls an alert normal."""
+        self.alerts[alert_id] |= {"accepted_by": PERSON, "accepted_at": instant(at)}
+        self._event(alert_id, "accepted", instant(at), PERSON)
+
+    def _happened(self, alert_id: UUID, event: str, at: int) -> None:
+        self._event(alert_id, event, instant(at))
+
+    def _event(self, alert_id: UUID, event: str, at: object, by: str | None = None) -> None:
+        severity = self.alerts[alert_id]["severity"]
+        row = {"alert_id": alert_id, "event": event, "at": at, "severity": severity, "by": by, "comment": None}
+        self.alert_events.append(row)
+
+
+def expect(entries: Iterable[Entry], model: Callable[[str], Bundle], limits: Limits) -> Expected:
+    """Walk the journal. model: a bundle by its id. Raises AssertionError where the journal itself makes no sense."""
+    expected = Expected()
+    lines: dict[Partition, _Line] = {}
+    for entry in entries:
+        match entry:
+            case Commit(partition=partition):
+                if partition not in lines:
+                    lines[partition] = _Line(entry, model, limits)
+                lines[partition].follow(entry, expected)
+            case GapAccepted(partition=partition):
+                lines.pop(partition, None)
+                expected.close_open(partition)
+                expected.pages = {key: page for key, page in expected.pages.items() if key[0] != partition.number}
+                expected.gaps.append(_gap_row(entry))
+            case Accepted(alert_id=alert_id, at=at):
+                expected.accept(alert_id, at)
+    return expected
+
+
+class _Line:
+    """One partition from a cold start on."""
+
+    def __init__(self, first: Commit, model: Callable[[str], Bundle], limits: Limits) -> None:
+        assert first.model_id is not None, f"a start without a snapshot: {first}"
+        self._model = model
+        self._topic_id = first.topic_id
+        self._fleet = Fleet(model(first.model_id), Origin(FLEET, first.partition, first.topic_id), limits)
+        self._latest: dict[str, int] = {}  # event time of each device's last reading
+
+    def follow(self, commit: Commit, expected: Expected) -> None:
+        assert commit.topic_id == self._topic_id, f"readings of a recreated topic on top of the old one's: {commit}"
+        at = 0
+        for amendment in sorted(commit.amendments, key=lambda one: one.offset):
+            records = [record for record in commit.records if record.offset < amendment.offset]
+            self._observe(commit.partition, records[at:], expected)
+            at = len(records)
+            self._amend(amendment)
+        self._observe(commit.partition, commit.records[at:], expected)
+        for change in self._fleet.changes():
+            expected.change(change)
+        self._fleet.settle()
+        if commit.model_id is not None:
+            assert commit.model_id == self._fleet.bundle.id, f"a model that nobody swapped to: {commit}"
+            pages = self._fleet.pages().items()
+            expected.pages |= {(commit.partition.number, number): page for number, page in pages}
+            self._fleet.devices.settle()
+
+    def _observe(self, partition: Partition, records: Sequence[Record], expected: Expected) -> None:
+        if not records:
+            return
+        decoded = JsonDecoder(self._fleet.bundle.channels).decode(partition, records)
+        self._fleet.observe(self._timely(decoded.readings))
+        expected.dead_letters += map(_dead_letter_row, decoded.dead_letters)
+
+    def _timely(self, readings: Readings) -> Readings:
+        rows = [row for row in range(len(readings)) if self._is_news(readings.device_ids[row], int(readings.at[row]))]
+        names = [readings.device_ids[row] for row in rows]
+        chosen = np.array(rows, np.int64)
+        return Readings(
+            readings.partition, names, readings.at[chosen], readings.values[chosen], readings.offsets[chosen]
+        )
+
+    def _is_news(self, device_id: str, at: int) -> bool:
+        known = self._latest.get(device_id)
+        if known is not None and at <= known:
+            return False
+        self._latest[device_id] = at
+        return True
+
+    def _amend(self, amendment: Amendment) -> None:
+        self._fleet.accept(amendment.accepted)
+        if amendment.model_id != self._fleet.bundle.id:
+            self._fleet = self._fleet.under(self._model(amendment.model_id))
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _alert_row(alert: Alert) -> Row:
+    row = asdict(alert)
+    for name in TIMES:
+        row[name] = None if row[name] is None else instant(row[name])
+    for name in GROUNDS:
+        value = getattr(alert, name)
+        row[name] = None if value is None else msgspec.json.decode(msgspec.json.encode(value))
+    answers = dict.fromkeys((*ANSWERS, "accepted_by", "accepted_at"))
+    return row | answers | {"schema_version": ALERT_VERSION}
+
+
+def _dead_letter_row(letter: DeadLetter) -> Row:
+    row = asdict(letter)
+    row["record_offset"] = row.pop("offset")
+    place = {"fleet": FLEET, "topic": letter.partition.topic, "partition": letter.partition.number}
+    return row | place
+
+
+def _gap_row(gap: GapAccepted) -> Row:
+    place = {"fleet": FLEET, "topic": gap.partition.topic, "partition": gap.partition.number}
+    return place | {"from_offset": gap.start, "to_offset": gap.end, "reason": gap.reason}

@@ -1,0 +1,326 @@
+"""Daemons that can be killed and frozen anywhere in a turn, and that write down what they commit."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, field
+
+from sensord.clock import ManualClock
+from sensord.daemon.loop import FleetRules, Loop, Rules
+from sensord.daemon.models import Models
+from sensord.daemon.owner import Owner
+from sensord.daemon.policy import Pace
+from sensord.daemon.shard import Shard
+from sensord.daemon.watchdog import Watchdog
+from sensord.detection.alerts import Reason
+from sensord.detection.fleet import Limits
+from sensord.errors import BundleInvalid, NeedsAPerson, StoreUnavailable
+from sensord.metrics import Metrics
+from sensord.readings import Partition, Record
+from sensord.store.progress import Checkpoint, Claim, Committed, Progress
+from sensord.store.registry import Registry
+from sensord.stream.decoders import Decoded
+from sensord.stream.decoders.json import JsonDecoder
+from sensord.stream.memory import MemoryLog, MemorySource
+from sensord.stream.source import Batch
+from tests.properties.database import Database
+from tests.properties.journal import Amendment, Claimed, Commit, GapAccepted, Journal
+from tests.properties.oracle import FLEET
+
+TOPIC = "sensors.pumps"
+CHANNELS = ("heat", "noise")
+LIMITS = Limits(max_gap_s=60, max_episode_s=45, silent_periods=40)
+PATIENCE_S = 30.0
+IN_TRANSACTION = ("writing alerts", "writing pages")  # whoever is frozen there keeps the file locked
+FREEZABLE = ("polled", "decoding", "claiming", "claimed", "bridging", "bridged", "committing", "committed", "settled")
+POINTS = FREEZABLE + IN_TRANSACTION
+
+
+class Killed(BaseException):
+    """The process ends here; nothing in the product may catch it."""
+
+
+@dataclass
+class Plant:
+    """What all daemons share. fate: what becomes of coming commits, one each; "before", "after" or "fine"."""
+
+    database: Database
+    log: MemoryLog = field(default_factory=MemoryLog)
+    clock: ManualClock = field(default_factory=ManualClock)
+    journal: Journal = field(default_factory=Journal)
+    fate: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Failpoints:
+    """Places in a turn where something may happen to a daemon, once; `reach` is called at each.
+
+    cut: its connection to the database is gone, which it finds out when it next asks.
+    """
+
+    cut: bool = False
+    _armed: str | None = None
+    _what: Callable[[], None] | None = None
+
+    def arm(self, point: str, what: Callable[[], None]) -> None:
+        self._armed, self._what = point, what
+
+    def reach(self, point: str) -> None:
+        if self._armed == point and (what := self._what) is not None:
+            self._armed = self._what = None
+            what()
+
+
+class SeenLog(MemorySource):
+    """A source that knows what the log held when it was last polled, and held before where it has expired since."""
+
+    def __init__(self, log: MemoryLog, points: Failpoints, max_records: int) -> None:
+        super().__init__(log, [TOPIC], max_records=max_records)
+        self._points = points
+        self._records: dict[Partition, dict[int, Record]] = {}
+        self.seen_topic_id = ""
+
+    def poll(self, timeout_s: float) -> Batch:
+        self._look()
+        batch = super().poll(timeout_s)
+        self._points.reach("polled")
+        return batch
+
+    def topic_id(self, topic: str) -> str:
+        self._look()
+        return super().topic_id(topic)
+
+    def hint(self, offsets: object) -> None:
+        self._points.reach("settled")
+
+    def seen(self, partition: Partition, start: int, end: int) -> list[Record]:
+        """The records between two offsets."""
+        known = self._records[partition]
+        return [known[offset] for offset in sorted(known) if start <= offset < end]
+
+    def _look(self) -> None:
+        if self.seen_topic_id != self._log.topic_id(TOPIC):
+            self.seen_topic_id = self._log.topic_id(TOPIC)
+            self._records.clear()
+        for partition in self._log.partitions(TOPIC):
+            beginning, end = astuple(self._log.bounds(partition))
+            known = self._records.get(partition, {})
+            kept = {offset: record for offset, record in known.items() if not beginning <= offset < end}
+            there = {record.offset: record for record in self._log.read(partition, beginning, end)[0]}
+            self._records[partition] = kept | there
+
+
+class WatchedLoop(Loop):
+    """Notes what changes a state without a record, and where."""
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*parts)  # type: ignore[arg-type]  # the same parts
+        self._amended: dict[Partition, tuple[Shard, list[Amendment]]] = {}
+
+    def amendments(self, partition: Partition) -> list[Amendment]:
+        """Those since the shard's last commit."""
+        shard, found = self._amended.get(partition, (None, []))
+        return found if shard is not None and shard is self.shards.get(partition) else []
+
+    def _take_up_acceptances(self) -> None:
+        try:
+            super()._take_up_acceptances()
+        finally:
+            self._note()
+
+    def _swap_models(self) -> None:
+        try:
+            super()._swap_models()
+        finally:
+            self._note()
+
+    def _note(self) -> None:
+        for partition, shard in self.shards.items():
+            found = self.amendments(partition)
+            told = {alert_id for amendment in found for alert_id in amendment.accepted}
+            accepted = {one.alert.id for one in shard.fleet.changes() if one.alert.close_reason is Reason.ACCEPTED}
+            model = found[-1].model_id if found else shard.stored_model
+            if accepted - told or shard.fleet.bundle.id != model:
+                new = Amendment(shard.position, frozenset(accepted - told), shard.fleet.bundle.id)
+                self._amended[partition] = shard, [*found, new]
+
+    def committed(self, partition: Partition) -> None:
+        self._amended.pop(partition, None)
+
+
+class JournalledProgress(Progress):
+    """Writes every transaction into the journal, and fails as it is fated to."""
+
+    def __init__(self, plant: Plant, process: "Process") -> None:
+        super().__init__(plant.database.engine)
+        self._plant, self._process = plant, process
+
+    def claim(self, fleet: str, partition: Partition, owner: str, topic_id: str, at: int) -> Claim:
+        self._process.points.reach("claiming")
+        claim = super().claim(fleet, partition, owner, topic_id, at)
+        self._plant.journal.write(Claimed(partition, claim.epoch))
+        self._process.points.reach("claimed")
+        return claim
+
+    def commit(self, checkpoints: Sequence[Checkpoint], at: int) -> Committed:
+        self._process.points.reach("committing")
+        fate = self._plant.fate.pop(0) if self._plant.fate else "fine"
+        if fate == "before":
+            raise StoreUnavailable("failed before it was applied")
+        self._plant.database.about_to_commit(len(self._plant.journal.entries))
+        committed = super().commit(checkpoints, at)
+        for checkpoint in checkpoints:
+            self._plant.journal.write(self._entry(checkpoint))
+        assert not committed.conflicts, f"{committed.conflicts} alerts were there already"
+        self._process.points.reach("committed")
+        if fate == "after":
+            raise StoreUnavailable("applied, but the answer was lost")
+        for checkpoint in checkpoints:
+            self._process.loop.committed(checkpoint.partition)
+        return committed
+
+    def accept_gap(
+        self, claim: Claim, from_offset: int | None, to_offset: int, topic_id: str, reason: str, at: int
+    ) -> Claim:
+        self._process.points.reach("bridging")
+        after = super().accept_gap(claim, from_offset, to_offset, topic_id, reason, at)
+        self._plant.journal.write(GapAccepted(claim.partition, claim.epoch, from_offset, to_offset, reason))
+        self._check_gap(claim.partition, from_offset or 0, to_offset)
+        self._process.points.reach("bridged")
+        return after
+
+    def _check_gap(self, partition: Partition, start: int, end: int) -> None:
+        """No record that the log still has and nobody has read is given up."""
+        beginning = self._plant.log.bounds(partition).beginning
+        skipped = [record.offset for record in self._plant.log.read(partition, beginning, end)[0]]
+        assert start >= end or not [offset for offset in skipped if start <= offset < end], skipped
+
+    def _entry(self, mark: Checkpoint) -> Commit:
+        source = self._process.source
+        start = mark.next_offset if mark.previous_offset is None else mark.previous_offset
+        if mark.previous_offset is None:
+            beginning = source.bounds([mark.partition])[mark.partition].beginning
+            assert mark.next_offset <= beginning, f"{mark.partition} starts at {mark.next_offset}, not at {beginning}"
+        return Commit(
+            mark.partition,
+            mark.epoch,
+            mark.previous_offset,
+            mark.next_offset,
+            source.seen_topic_id,
+            source.seen(mark.partition, start, mark.next_offset),
+            self._process.loop.amendments(mark.partition),
+            mark.snapshot.model_id if mark.snapshot else None,
+        )
+
+
+class PointedDecoder(JsonDecoder):
+    """Decoding is a place to die at, in the midst of a batch of several partitions."""
+
+    def __init__(self, channels: Sequence[str], points: Failpoints) -> None:
+        super().__init__(channels)
+        self._points = points
+
+    def decode(self, partition: Partition, records: Sequence[Record]) -> Decoded:
+        self._points.reach("decoding")
+        return super().decode(partition, records)
+
+
+MANY = 10_000  # devices: nobody has to leave
+
+
+class Process:
+    """One daemon. ended: why it is no more, "" for a kill; None while it lives."""
+
+    def __init__(self, plant: Plant, pace: Pace, max_records: int, accept_gap: bool) -> None:
+        self.points = Failpoints()
+        self.ended: str | None = None
+        self.frozen = False
+        self.source = SeenLog(plant.log, self.points, max_records)
+        registry = Registry(plant.database.engine)
+        fleet = FleetRules(FLEET, LIMITS, MANY, lambda channels: PointedDecoder(channels, self.points))
+        self.loop = WatchedLoop(
+            self.source,
+            JournalledProgress(plant, self),
+            Models(registry, {FLEET: CHANNELS}),
+            Rules({TOPIC: fleet}, Owner("test", 1), pace, accept_gap=accept_gap),
+            plant.clock,
+            Watchdog(plant.clock, 1e9),
+            Metrics(),
+        )
+        self._plant = plant
+        self._rested, self._thawed = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._doomed = False
+        self._failure: BaseException | None = None
+
+    def step(self) -> None:
+        """Turn once. Afterwards it may have ended, or be frozen in the midst of it."""
+        self._do(self.loop.turn)
+
+    def drain(self) -> None:
+        """Leave in good order."""
+        self._do(self.loop.drain)
+        if not self.frozen and self.ended is None:
+            self.ended = "drained"
+
+    def kill(self) -> None:
+        """SIGKILL; the group learns of it."""
+        if self.frozen:
+            self._doomed = True
+            self.thaw()
+        self._end("killed")
+
+    def holds(self, partition: Partition) -> list[Shard]:
+        """What it has in memory of a partition, owned or not."""
+        loop = self.loop
+        held = [loop.shards.get(partition), loop._unclaimed.get(partition), loop._parked.get(partition)]
+        return [shard for shard in held if shard is not None]
+
+    def die(self) -> None:
+        """For a failpoint."""
+        raise Killed
+
+    def freeze(self) -> None:
+        """For a failpoint: SIGSTOP, or a long pause of a virtual machine. Only where no transaction is open."""
+        self.frozen = True
+        self._rested.set()
+        if not self._thawed.wait(PATIENCE_S) or self._doomed:
+            raise Killed
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        """Go on from where it was frozen, to the end of that turn."""
+        self.frozen = False
+        self._plant.database.serve(self.points)
+        self._thawed.set()
+        self._await()
+
+    def _do(self, what: Callable[[], object]) -> None:
+        """In a thread of its own, of which one at a time runs: it can be left standing in the midst of a call."""
+        self._plant.database.serve(self.points)
+        self._thread = threading.Thread(target=self._run, args=[what], daemon=True)
+        self._thread.start()
+        self._await()
+
+    def _run(self, what: Callable[[], object]) -> None:
+        try:
+            what()
+        except BaseException as error:  # noqa: BLE001  # a person's business, the end of the process, or a finding
+            self._failure = error
+        self._rested.set()
+
+    def _await(self) -> None:
+        assert self._rested.wait(PATIENCE_S), "a daemon hangs"
+        self._rested.clear()
+        self._plant.database.serve(None)
+        failure, self._failure = self._failure, None
+        if isinstance(failure, Killed):
+            self._end("killed")
+        elif isinstance(failure, NeedsAPerson | BundleInvalid):
+            self._end(f"{type(failure).__name__}: {failure}")
+        elif failure is not None:
+            raise failure
+
+    def _end(self, why: str) -> None:
+        if self.ended is None:
+            self.ended = why
+            self._plant.log.leave(self.source)

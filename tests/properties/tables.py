@@ -1,0 +1,62 @@
+"""What daemons have left in the database, to be held against what the oracle expects."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Engine, Table, select
+
+from sensord.store.schema import alert_events, alerts, dead_letters, gaps, partition_progress, state_pages
+from tests.properties.oracle import Expected, Row
+
+WALL_CLOCK = {
+    "alerts": {"detected_at", "updated_at"},
+    "alert_events": {"sequence", "recorded_at"},
+    "dead_letters": {"id", "recorded_at"},
+    "gaps": {"id", "recorded_at"},
+}
+
+
+def compare(engine: Engine, expected: Expected) -> None:
+    """Raises AssertionError with the first differences of the first table that differs."""
+    _same("alerts", _rows(engine, alerts), expected.alerts.values())
+    _same("alert_events", _rows(engine, alert_events), expected.alert_events)
+    _same("dead_letters", _rows(engine, dead_letters), expected.dead_letters)
+    _same("gaps", _rows(engine, gaps), expected.gaps)
+    found = _pages(engine)
+    assert found.keys() == expected.pages.keys(), f"state pages {sorted(found)}, not {sorted(expected.pages)}"
+    wrong = [key for key, page in expected.pages.items() if found[key] != page]
+    assert not wrong, f"state pages differ, by partition and page: {wrong}"
+
+
+def committed(engine: Engine) -> dict[int, int | None]:
+    """By partition: next_offset."""
+    p = partition_progress.c
+    with engine.connect() as connection:
+        return {row.partition: row.next_offset for row in connection.execute(select(p.partition, p.next_offset))}
+
+
+def _rows(engine: Engine, table: Table) -> list[Row]:
+    columns = [column for column in table.c if column.name not in WALL_CLOCK[table.name]]
+    with engine.connect() as connection:
+        return [dict(row._mapping) for row in connection.execute(select(*columns))]
+
+
+def _pages(engine: Engine) -> dict[tuple[int, int], bytes]:
+    s = state_pages.c
+    with engine.connect() as connection:
+        return {(number, page): data for number, page, data in connection.execute(select(s.partition, s.page, s.data))}
+
+
+def _same(table: str, found: Iterable[Row], expected: Iterable[Row]) -> None:
+    are, should = _ordered(found), _ordered(expected)
+    if are != should:
+        extra = [row for row in are if row not in should][:3]
+        missing = [row for row in should if row not in are][:3]
+        raise AssertionError(f"{table}: {len(are)} rows, {len(should)} expected\nextra: {extra}\nmissing: {missing}")
+
+
+def _ordered(rows: Iterable[Row]) -> list[str]:
+    return sorted(repr(sorted((name, _plain(value)) for name, value in row.items())) for row in rows)
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, str) else value  # an enumeration's member reads as what is stored

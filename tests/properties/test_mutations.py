@@ -1,0 +1,130 @@
+"""The simulation can fail: each guard that is taken out of the daemon, it finds missing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection, select
+
+from sensord.daemon import loop
+from sensord.daemon.loop import FleetRules, Loop
+from sensord.daemon.shard import Shard
+from sensord.detection.episodes import Instant
+from sensord.detection.fleet import Fleet, Observation
+from sensord.readings import Floats, Integers
+from sensord.store import progress
+from sensord.store.progress import Checkpoint, Claim
+from sensord.store.schema import partition_progress
+from sensord.stream.decoders import Decoded
+from tests.properties.machine import explore
+
+EXAMPLES = 300
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+def row_count_unchecked(patch: pytest.MonkeyPatch) -> None:
+    advance = progress._advance
+    patch.setattr(progress, "_advance", lambda *given: advance(*given) or True)
+
+
+def previous_offset_unchecked(patch: pytest.MonkeyPatch) -> None:
+    advance = progress._advance
+
+    def mutated(connection: Connection, mark: Checkpoint, now: datetime) -> bool:
+        p = partition_progress.c
+        stored = connection.scalar(select(p.next_offset).where(p.partition == mark.partition.number))
+        return advance(connection, replace(mark, previous_offset=stored), now)
+
+    patch.setattr(progress, "_advance", mutated)
+
+
+def epoch_unchecked(patch: pytest.MonkeyPatch) -> None:
+    advance = progress._advance
+
+    def mutated(connection: Connection, mark: Checkpoint, now: datetime) -> bool:
+        p = partition_progress.c
+        stored = connection.scalar(select(p.epoch).where(p.partition == mark.partition.number))
+        return advance(connection, replace(mark, epoch=stored or 0), now)
+
+    patch.setattr(progress, "_advance", mutated)
+
+
+def snapshots_leave_the_epoch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Checkpoint, "epoch_after", property(lambda mark: mark.epoch))
+
+
+def replay_skipped(patch: pytest.MonkeyPatch) -> None:
+    adopt = Loop._adopt
+
+    def mutated(self: Loop, claim: Claim, rules: FleetRules) -> Shard:
+        return adopt(
+            self, claim if claim.state_offset is None else replace(claim, state_offset=claim.next_offset), rules
+        )
+
+    patch.setattr(Loop, "_adopt", mutated)
+
+
+def settled_before_commit(patch: pytest.MonkeyPatch) -> None:
+    commit = Loop._commit_all
+
+    def mutated(self: Loop, checkpoints: list[Checkpoint], snapshot: bool) -> None:
+        for checkpoint in checkpoints:
+            self.shards[checkpoint.partition].settle(checkpoint)
+        commit(self, checkpoints, snapshot)
+
+    patch.setattr(Loop, "_commit_all", mutated)
+
+
+def late_readings_accepted(patch: pytest.MonkeyPatch) -> None:
+    observe = Fleet._observe_wave
+
+    def mutated(self: Fleet, rows: Integers, wave: Instant, values: Floats, seen: Observation) -> None:
+        last = self.devices.last_at
+        last[wave.slots] = np.minimum(last[wave.slots], wave.at - 1)
+        observe(self, rows, wave, values, seen)
+
+    patch.setattr(Fleet, "_observe_wave", mutated)
+
+
+def always_still_ours(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Shard, "still_ours", lambda shard, claim: True)
+
+
+def replayed_dead_letters_written_again(patch: pytest.MonkeyPatch) -> None:
+    def mutated(self: Shard, decoded: Decoded) -> Decoded:
+        return Decoded(decoded.readings.since(self.live_from), decoded.dead_letters)
+
+    patch.setattr(Shard, "_live_part", mutated)
+
+
+def swaps_committed_without_snapshot(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Shard, "_unfounded", property(lambda shard: False))
+
+
+def lost_offsets_unnoticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(loop, "lost_offsets", lambda *given: None)
+
+
+MUTATIONS: list[Mutation] = [
+    row_count_unchecked,
+    previous_offset_unchecked,
+    epoch_unchecked,
+    snapshots_leave_the_epoch,
+    replay_skipped,
+    settled_before_commit,
+    late_readings_accepted,
+    always_still_ours,
+    replayed_dead_letters_written_again,
+    swaps_committed_without_snapshot,
+    lost_offsets_unnoticed,
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_the_simulation_finds(mutate: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch)
+    with pytest.raises(AssertionError):
+        explore(EXAMPLES, seed_=1)
