@@ -1,4 +1,8 @@
-"""The simulation can fail: each guard that is taken out of the daemon, it finds missing."""
+"""The simulation can fail: each guard that is taken out of the daemon, it finds missing.
+
+Settling before the commit isn't among them, for it does no harm: whose commit failed claims anew, and the claim says
+that the database stands elsewhere.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,17 +70,6 @@ def replay_skipped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Loop, "_adopt", mutated)
 
 
-def settled_before_commit(patch: pytest.MonkeyPatch) -> None:
-    commit = Loop._commit_all
-
-    def mutated(self: Loop, checkpoints: list[Checkpoint], snapshot: bool) -> None:
-        for checkpoint in checkpoints:
-            self.shards[checkpoint.partition].settle(checkpoint)
-        commit(self, checkpoints, snapshot)
-
-    patch.setattr(Loop, "_commit_all", mutated)
-
-
 def late_readings_accepted(patch: pytest.MonkeyPatch) -> None:
     observe = Fleet._observe_wave
 
@@ -113,7 +106,6 @@ MUTATIONS: list[Mutation] = [
     epoch_unchecked,
     snapshots_leave_the_epoch,
     replay_skipped,
-    settled_before_commit,
     late_readings_accepted,
     always_still_ours,
     replayed_dead_letters_written_again,
@@ -126,5 +118,6 @@ MUTATIONS: list[Mutation] = [
 @pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutation: mutation.__name__)
 def test_the_simulation_finds(mutate: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutate(monkeypatch)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError) as found:
         explore(EXAMPLES, seed_=1)
+    print(str(found.value)[:400])  # noqa: T201
