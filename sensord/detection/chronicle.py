@@ -111,6 +111,7 @@ class Chronicle:
 
     def take_over(self, other: "Chronicle") -> None:
         """Go on with what another bundle's left to commit; its devices have the same slots."""
+        other.pending()  # what went on under the other bundle names that one, whenever it is committed
         self._pending, self._moved = other._pending, other._moved
 
     def _add(self, alert: Alert, *events: str) -> None:

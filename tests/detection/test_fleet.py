@@ -354,6 +354,15 @@ def test_an_alarm_goes_on_under_another_bundle_while_its_fault_does() -> None:
     assert new.changes()[0].alert.status is Status.OPEN
 
 
+def test_an_alert_names_the_bundle_that_scored_its_last_reading_whenever_it_is_committed() -> None:
+    one = fleet()
+    one.observe(readings(np.concatenate((healthy(50), faulty(10)))))
+    one.settle()
+    one.observe(readings(faulty(1), first=60))
+    [change] = one.under(bundle(seed=5)).changes()
+    assert change.alert.model_id == one.bundle.id
+
+
 def test_an_open_episode_goes_on_under_another_bundle() -> None:
     one = fleet()
     [opened] = changes_of(one, readings(np.concatenate((healthy(50), faulty(10)))))

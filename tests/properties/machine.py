@@ -117,6 +117,8 @@ class Simulation(RuleBasedStateMachine):
 
     @rule(noticed=st.booleans())
     def lose_last_commit(self, noticed: bool) -> None:
+        self.site.producer.write(range(DEVICES), 1, [])
+        self.site.all_step(2, 0.7)
         self.site.lose_last_commit(noticed)
 
     # --- the log -----------------------------------------------------------------------------------------------------

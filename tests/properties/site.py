@@ -208,7 +208,8 @@ class Site:
     def lose_last_commit(self, noticed: bool) -> None:
         """A standby takes over that hasn't received it. noticed: all connections are cut.
 
-        Unnoticed only where the fence of the time before still holds.
+        It gives epochs out again. Where some were lost, all daemons have to be started anew: one that lives on may hold
+        an epoch that another has got, and take the other's work for its own.
         """
         length = database().lose_last_commit()
         if length is None:
@@ -216,10 +217,11 @@ class Site:
         undone = self.journal.entries[length:]
         self.losses |= {entry.partition for entry in undone if isinstance(entry, GapAccepted)}
         del self.journal.entries[length:]
-        fenced = any(not isinstance(entry, Commit) or entry.model_id is not None for entry in undone)
-        for daemon in self.daemons:
-            daemon.points.cut |= noticed or fenced
         self._checked = length
+        if any(not isinstance(entry, Commit) or entry.model_id is not None for entry in undone):
+            self.leave(self.daemons)
+        for daemon in self.daemons:
+            daemon.points.cut |= noticed
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,12 @@ import pytest
 
 from tests.properties.machine import explore
 
-EXAMPLES = int(os.environ.get("SENSORD_SIMULATION_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("SENSORD_SIMULATION_EXAMPLES", "120"))
 SEED = int(os.environ.get("SENSORD_SIMULATION_SEED", "1"))
 SHRINK = os.environ.get("SENSORD_SIMULATION_SHRINK") == "1"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(0 if EXAMPLES > 250 or SHRINK else 300)
+@pytest.mark.timeout(0 if EXAMPLES > 120 or SHRINK else 300)
 def test_anything_may_happen() -> None:
     explore(EXAMPLES, SEED, SHRINK)
