@@ -71,18 +71,27 @@ def _json_ending() -> list[Processor]:
     ]
 
 
+class Censor:
+    """Cuts secrets out of text, however repr and JSON spell them."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        long = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
+        said = {form for secret in long for form in (secret, repr(secret)[1:-1], ascii(secret)[1:-1])}
+        escaped = {json.dumps(form, ensure_ascii=narrow)[1:-1] for form in said for narrow in (True, False)}
+        self._spelt = sorted(said | escaped, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._spelt:
+            text = text.replace(secret, HIDDEN)
+        return text
+
+
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Renders a record, then cuts every secret out of the finished line, however repr and JSON spell it."""
+    """Renders a record, then cuts every secret out of the finished line."""
 
     def __init__(self, secrets: Collection[str], processors: Sequence[Processor], before: Sequence[Processor]) -> None:
         super().__init__(processors=processors, foreign_pre_chain=before)
-        long = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
-        said = {form for secret in long for form in (secret, repr(secret)[1:-1])}
-        escaped = {json.dumps(form, ensure_ascii=False)[1:-1] for form in said}
-        self._spelt = sorted(said | escaped, key=len, reverse=True)
+        self._censor = Censor(secrets)
 
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        for secret in self._spelt:
-            line = line.replace(secret, HIDDEN)
-        return line
+        return self._censor(super().format(record))

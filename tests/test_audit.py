@@ -16,7 +16,8 @@ SKIPPED = {"name": "torch", "skip_reason": "Dependency not found on PyPI"}
 def verdict(folder: Path, found: str, said: str = "") -> tuple[int, str]:
     for name, text in (("found", found), ("said", said)):
         (folder / name).write_text(text)
-    command = [sys.executable, ROOT / "scripts" / "audit_verdict.py", folder / "found", folder / "said"]
+    script = ROOT / "scripts" / "audit_verdict.py"
+    command = [sys.executable, str(script), str(folder / "found"), str(folder / "said")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
@@ -51,7 +52,7 @@ def test_a_network_that_is_away_makes_nothing_red(tmp_path: Path) -> None:
     pinned = tmp_path / "pinned.txt"
     pinned.write_text("click==8.5.1\n")
     away = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9")
-    command = ["env", *(f"{name}={value}" for name, value in away.items()), "scripts/audit", pinned]
+    command = ["env", *(f"{name}={value}" for name, value in away.items()), "scripts/audit", str(pinned)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     assert "WARNING" in done.stderr

@@ -41,7 +41,7 @@ from sensord.settings.groups import Group
 from sensord.store.alerts import Feedback, feedback
 from sensord.store.database import open_engine, reading, upgrade
 from sensord.store.progress import Checkpoint, Progress
-from sensord.stream.dead_letters import DEVICE_ID_LIMIT, KEY_LIMIT, PAYLOAD_LIMIT, VALUE_LIMIT, Reason
+from sensord.stream.dead_letters import DEVICE_ID_LIMIT, KEY_LIMIT, LETTERS_LIMIT, PAYLOAD_LIMIT, VALUE_LIMIT, Reason
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.trainer.calibrate import OWN_PROFILE
 from sensord.trainer.evaluation.protocols import SKAB_HISTORY
@@ -241,6 +241,7 @@ def test_the_numbers_are_the_code_s() -> None:
         f"value is over {VALUE_LIMIT >> 10} KiB",
         f"key is over {KEY_LIMIT} bytes",
         f"first {PAYLOAD_LIMIT >> 10} KiB of the payload",
+        f"the first {LETTERS_LIMIT} of them written down",
         f"1 to {DEVICE_ID_LIMIT} printable characters",
         f"tries again after {pace.retry_first_s:g} to {pace.retry_most_s:g} seconds",
         f"about {daemon.commit_interval_s:g} second after",

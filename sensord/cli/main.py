@@ -37,8 +37,8 @@ COMMANDS = {
 class Failure(click.ClickException):
     """An error of ours on its way out: one line a problem on stderr, and the error's exit code."""
 
-    def __init__(self, error: SensordError) -> None:
-        super().__init__(str(error) or type(error).__name__)
+    def __init__(self, error: SensordError, message: str) -> None:
+        super().__init__(message or type(error).__name__)
         self.exit_code = error.exit_code  # type: ignore[misc]  # click reads it of the instance too
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -46,16 +46,30 @@ class Failure(click.ClickException):
             click.echo(f"sensord: {line}", file=file or sys.stderr)
 
 
+class Bug(click.ClickException):
+    """An error that nobody foresaw, with its traceback; secrets cut out."""
+
+    exit_code = EXIT_SOFTWARE
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file or sys.stderr)
+        click.echo("sensord: this is a bug in sensord; the lines above say where", file=file or sys.stderr)
+
+
 class Root(LazyGroup):
-    """The top: answers SensordError."""
+    """The top: answers what commands raise. Whatever it says has no secret in it."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except SensordError as error:
             if ctx.params["traceback"] or _debugging(ctx):
-                traceback.print_exception(error)
-            raise Failure(error) from error
+                click.echo(_censored(ctx, "".join(traceback.format_exception(error))), err=True, nl=False)
+            raise Failure(error, _censored(ctx, str(error))) from error
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            raise Bug(_censored(ctx, "".join(traceback.format_exception(error)).rstrip())) from error
 
 
 @click.group(cls=Root, entries=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
@@ -93,6 +107,15 @@ def run(arguments: Sequence[str]) -> int:
         click.echo("sensord: this is a bug in sensord; the lines above say where", err=True)
         return EXIT_SOFTWARE
     return code if isinstance(code, int) else EXIT_OK
+
+
+def _censored(ctx: click.Context, text: str) -> str:
+    """Without the secrets of the settings, where these were loaded; what says that they can't be names none."""
+    if (secrets := getattr(ctx.obj, "secrets", None)) is None:
+        return text
+    from sensord.logs import Censor  # noqa: PLC0415  # structlog, where something is wrong
+
+    return Censor(secrets())(text)
 
 
 def _debugging(ctx: click.Context) -> bool:

@@ -12,6 +12,7 @@ KEY_LIMIT = 256  # bytes of a record's key
 DEVICE_ID_LIMIT = 256  # characters
 PAYLOAD_LIMIT = 8 << 10  # bytes of a refused payload that are kept
 DETAIL_LIMIT = 300  # characters
+LETTERS_LIMIT = 100  # of one record: an array of 64 KiB can hold 32,000 bad readings
 
 
 class Reason(StrEnum):

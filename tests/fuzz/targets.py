@@ -16,7 +16,7 @@ from sensord.errors import BundleInvalid, BundleUntrusted, SensordError, StateUn
 from sensord.model.bundle import Packed, parse_manifest, unpack
 from sensord.model.signature import SIGNATURE_FORMAT, Signature, parse_signature
 from sensord.readings import Partition, Record
-from sensord.stream.dead_letters import DETAIL_LIMIT, PAYLOAD_LIMIT, Reason
+from sensord.stream.dead_letters import DETAIL_LIMIT, LETTERS_LIMIT, PAYLOAD_LIMIT, Reason
 from sensord.stream.decoders.json import JsonDecoder
 from tests.builders import packed
 from tests.fuzz.mutations import mutated
@@ -66,6 +66,7 @@ def _decode(rng: random.Random) -> None:
     told = {letter.offset for letter in letters} | set(readings.offsets.tolist())
     assert told == set(range(RECORDS)), "a record that became nothing"
     assert not np.isinf(readings.values).any(), "an infinite value"
+    assert len(letters) <= RECORDS * LETTERS_LIMIT, "a flood of dead letters"
     for letter in letters:
         assert letter.reason in _REASONS, letter.reason
         assert len(letter.detail) <= DETAIL_LIMIT, "a long story"

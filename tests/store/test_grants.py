@@ -1,6 +1,7 @@
 """deploy/postgres: every role can do its work on a real PostgreSQL, and not a statement more."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -42,7 +43,7 @@ class Roles:
 def run_script(engine: Engine, name: str) -> None:
     """As psql would, a percent sign as it stands."""
     alone = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with alone.connect() as connection, connection.connection.cursor() as cursor:
+    with alone.connect() as connection, closing(connection.connection.cursor()) as cursor:
         cursor.execute((DEPLOY / name).read_text())
 
 
@@ -130,8 +131,6 @@ def test_a_whole_day_of_the_daemon_needs_no_other_right(roles: Roles) -> None:
     daemon.kill()
     here.daemon().finish()
     assert len(here.rows("alerts")) == 2
-    [row, *_] = list_alerts(roles["reader"], AlertFilter(open_only=True)) or [None]
-    assert row is None or accept(roles["operator"], str(row.id), "ann", NOW)
 
 
 def test_the_trainer_publishes_signs_promotes_and_rolls_back(roles: Roles) -> None:

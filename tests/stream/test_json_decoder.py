@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensord.readings import Partition, Record
-from sensord.stream.dead_letters import DETAIL_LIMIT, KEY_LIMIT, PAYLOAD_LIMIT, VALUE_LIMIT, Reason
+from sensord.stream.dead_letters import DETAIL_LIMIT, KEY_LIMIT, LETTERS_LIMIT, PAYLOAD_LIMIT, VALUE_LIMIT, Reason
 from sensord.stream.decoders import Decoded
 from sensord.stream.decoders.json import JsonDecoder
 
@@ -241,3 +241,18 @@ def test_what_is_written_comes_back_to_the_microsecond_and_the_float32(at: datet
     microseconds = np.datetime64(at.replace(tzinfo=None), "us").astype(np.int64)
     assert readings.at.tolist() == [microseconds]
     np.testing.assert_array_equal(readings.values, np.array([values], np.float32))
+
+
+@pytest.mark.parametrize("bad", ["0", "{}", '{"values":{"nonsense":1}}', '{"values":{}}'])
+def test_a_flood_of_bad_readings_in_one_record_is_counted_and_a_few_are_written(bad: str) -> None:
+    """One record of 64 KiB would otherwise be 32,000 rows."""
+    good = json.dumps(message())
+    times = (VALUE_LIMIT - len(good) - 10) // (len(bad) + 1)
+    whole = f"[{','.join([bad] * (times - 1))},{good},{bad}]".encode()
+    decoded = decode(record(whole), record(b"poison", offset=6))
+    assert len(decoded.readings) == 1
+    assert len(decoded.dead_letters) == LETTERS_LIMIT + 1
+    first, *_, last, other = decoded.dead_letters
+    assert "more readings" not in first.detail
+    assert last.detail.endswith(f"; and {times - LETTERS_LIMIT:,} more readings of this record")
+    assert (other.offset, other.reason) == (6, Reason.MALFORMED)

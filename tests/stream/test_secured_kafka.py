@@ -165,8 +165,13 @@ def test_a_daemon_reads_and_commits_over_tls(
     assert plant.dead_letters()
 
 
-@pytest.mark.parametrize("command", [("run",), ("check-config", "--connect", "--timeout-s", "15")])
-@pytest.mark.parametrize("mistake", ["authority", "host name", "password"])
+CHECK = ("check-config", "--connect", "--timeout-s", "15")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "command"),
+    [*((mistake, ("run",)) for mistake in ("authority", "host name", "password")), ("password", CHECK)],
+)
 def test_a_command_with_a_wrong_setting_ends_with_its_code_and_no_password(
     broker: SecuredServer, plant: Plant, monkeypatch: pytest.MonkeyPatch, mistake: str, command: tuple[str, ...]
 ) -> None:

@@ -9,7 +9,9 @@ ignored.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Annotated, TypeAlias, cast
@@ -21,7 +23,9 @@ from msgspec.structs import astuple
 from sensord.clock import MICROSECONDS
 from sensord.readings import DeadLetter, Partition, Readings, Record
 from sensord.stream.dead_letters import (
+    DETAIL_LIMIT,
     KEY_LIMIT,
+    LETTERS_LIMIT,
     VALUE_LIMIT,
     Reason,
     Refusal,
@@ -82,8 +86,7 @@ class JsonDecoder:
                 at.append(time)
                 kept.append(place)
         readings = self._columns(partition, kept, device_ids, at, refused)
-        refused.letters.sort(key=lambda letter: (letter.offset, letter.position))
-        return Decoded(readings, refused.letters)
+        return Decoded(readings, refused.in_order())
 
     def _parse(self, records: Sequence[Record], refused: "_Refused") -> list[Place]:
         places: list[Place] = []
@@ -112,7 +115,8 @@ class JsonDecoder:
             try:
                 places.append((record, position, self._one.decode(part)))
             except UNREADABLE as error:
-                refused.reading(record, position, _diagnose(part, frozenset(self.channels), error))
+                if refused.counts(record):
+                    refused.written(record, position, _diagnose(part, frozenset(self.channels), error))
         return places
 
     def _columns(
@@ -207,19 +211,40 @@ def _looks_like(number: int) -> str:
 
 
 class _Refused:
-    """The dead letters of one partition's records."""
+    """The dead letters of one partition's records; of the readings of one record, LETTERS_LIMIT and a count."""
 
     def __init__(self, partition: Partition) -> None:
-        self.letters: list[DeadLetter] = []
+        self._letters: list[DeadLetter] = []
+        self._counts: Counter[int] = Counter()  # readings refused, by the record's offset
         self._partition = partition
         self._cut: tuple[Record, list[bytes]] | None = None  # the record last cut: many of one may be refused
 
     def record(self, record: Record, refusal: Refusal) -> None:
-        self.letters.append(dead_letter(self._partition, record, refusal))
+        self._letters.append(dead_letter(self._partition, record, refusal))
 
     def reading(self, record: Record, position: int, refusal: Refusal) -> None:
+        if self.counts(record):
+            self.written(record, position, refusal)
+
+    def counts(self, record: Record) -> bool:
+        """Count one more reading of a record; whether it is to be written too."""
+        self._counts[record.offset] += 1
+        return self._counts[record.offset] <= LETTERS_LIMIT
+
+    def written(self, record: Record, position: int, refusal: Refusal) -> None:
         part = self.parts(record)[position]
-        self.letters.append(dead_letter(self._partition, record, refusal, position, part))
+        self._letters.append(dead_letter(self._partition, record, refusal, position, part))
+
+    def in_order(self) -> list[DeadLetter]:
+        """All letters; the last one of a record with more refusals than letters says how many more."""
+        self._letters.sort(key=lambda letter: (letter.offset, letter.position))
+        more = {offset: count - LETTERS_LIMIT for offset, count in self._counts.items() if count > LETTERS_LIMIT}
+        last = {letter.offset: index for index, letter in enumerate(self._letters) if letter.offset in more}
+        for offset, index in last.items():
+            letter = self._letters[index]
+            detail = f"{letter.detail[: DETAIL_LIMIT // 2]}; and {more[offset]:,} more readings of this record"
+            self._letters[index] = replace(letter, detail=detail)
+        return self._letters
 
     def parts(self, record: Record) -> list[bytes]:
         if self._cut is None or self._cut[0] is not record:
