@@ -34,7 +34,7 @@ url = "{store}"
 [daemon]
 start_timeout_s = 30
 commit_interval_s = 0.1
-snapshot_interval_s = 1
+snapshot_interval_s = {snapshot_interval_s}
 [fleets.{fleet}]
 topics = ["{topic}"]
 """
@@ -131,6 +131,7 @@ class Trial:
     mutation: str = ""
     group: str = field(default_factory=lambda: f"faults-{uuid4().hex[:8]}")
     session_timeout_s: float = 6.0
+    snapshot_interval_s: float = 1.0
     daemons: list[Daemon] = field(default_factory=list)
     faults_over_at: list[float] = field(default_factory=list)
 
@@ -147,6 +148,7 @@ class Trial:
                 kafka=self.kafka,
                 group=self.group,
                 session_timeout_s=self.session_timeout_s,
+                snapshot_interval_s=self.snapshot_interval_s,
                 store=self.store,
                 fleet=FLEET,
                 topic=self.topic,
