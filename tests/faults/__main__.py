@@ -87,7 +87,9 @@ def _list() -> None:
 
 def _played(stage: Stage, name: str) -> Outcome:
     outcome = play(stage, SCENARIOS[name])
-    _tell(f"{name}: {'held' if outcome.held else 'VIOLATED ' + ' '.join(outcome.problems)} ({outcome.seconds:.0f} s)")
+    recovery = "" if outcome.recovery_s is None else f"recovered in {outcome.recovery_s:.1f} s, "
+    verdict = "held" if outcome.held else f"VIOLATED {' '.join(outcome.problems)}"
+    _tell(f"{name}: {verdict} ({recovery}{outcome.peak_mb:.0f} MB, {outcome.seconds:.0f} s)")
     for line in problems([outcome]):
         _tell(line)
     return outcome

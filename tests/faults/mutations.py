@@ -1,4 +1,5 @@
-"""Guards of the product, taken out one at a time to show that the suite would notice. Used by `build` and `mutants`.
+"""Guards of the product, taken out one at a time to show that the suite would notice. Used by `build`;
+`scripts/faults --mutate` plays each.
 
 A mutation is a change of one piece of source text, compiled into the running test build; no file is touched. Where the
 product's text has moved on, applying it fails loudly: a mutation that changes nothing would prove nothing.

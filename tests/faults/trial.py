@@ -14,7 +14,7 @@ from uuid import uuid4
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from sensord.errors import EXIT_OK
+from sensord.errors import EXIT_FAILURE, EXIT_OK
 from sensord.store.schema import partition_progress
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ url = "{store}"
 [daemon]
 start_timeout_s = 30
 commit_interval_s = 0.1
-snapshot_interval_s = 1
+snapshot_interval_s = {snapshot_interval_s}
 [fleets.{fleet}]
 topics = ["{topic}"]
 """
@@ -118,7 +118,8 @@ def _status(pid: int) -> dict[str, str]:
 class Trial:
     """Where a scenario plays. kafka, store, topic, ends, rate and mutation hold for daemons started from then on.
 
-    faults_over_at: wall times at which a fault was over and recovery began.
+    faults_over_at: wall times at which a fault was over and recovery began. supervised: whose Kafka client failed,
+    which ends a daemon with 1, is started again.
     """
 
     folder: Path
@@ -131,8 +132,10 @@ class Trial:
     mutation: str = ""
     group: str = field(default_factory=lambda: f"faults-{uuid4().hex[:8]}")
     session_timeout_s: float = 6.0
+    snapshot_interval_s: float = 1.0
     daemons: list[Daemon] = field(default_factory=list)
     faults_over_at: list[float] = field(default_factory=list)
+    supervised: bool = False
 
     @property
     def total(self) -> int:
@@ -147,6 +150,7 @@ class Trial:
                 kafka=self.kafka,
                 group=self.group,
                 session_timeout_s=self.session_timeout_s,
+                snapshot_interval_s=self.snapshot_interval_s,
                 store=self.store,
                 fleet=FLEET,
                 topic=self.topic,
@@ -181,12 +185,19 @@ class Trial:
         while not condition():
             for daemon in self.daemons:
                 daemon.look()
+            self._supervise()
             died = [each for each in self.daemons if each.ended and each.expected is None]
             if died or time.monotonic() > deadline:
                 why = f"a daemon ended with {died[0].process.returncode}" if died else f"{patience_s:.0f} s went by"
                 logs = "\n".join(each.log[-1_500:] for each in self.daemons[-3:])
                 raise Stuck(f"{why} before {what} (committed {self.committed()} of {self.ends})\n{logs}")
             time.sleep(LOOK_EVERY_S)
+
+    def _supervise(self) -> None:
+        for daemon in list(self.daemons) if self.supervised else ():
+            if daemon.ended and daemon.expected is None and daemon.process.returncode == EXIT_FAILURE:
+                daemon.expected = EXIT_FAILURE
+                self.start()
 
     def wait_share(self, share: float) -> None:
         """Until this share of the topic is committed."""

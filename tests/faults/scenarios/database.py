@@ -19,6 +19,7 @@ from tests.faults.trial import Daemon, Stuck, Trial
 DOWN_S = 15.0
 BRIEF_S = 3.0
 DELAY_S = 0.2
+SLOW_COMMITS = 3
 TERMINATIONS = 5
 CUTS = 20
 CUT_SHARE = 0.15  # of all COMMITs
@@ -81,12 +82,13 @@ def black_hole(stage: Stage, trial: Trial) -> None:
 
 
 def delayed(stage: Stage, trial: Trial) -> None:
-    """The network to the database takes 200 ms each way, for half of the topic."""
+    """The network to the database takes 200 ms each way; a commit, seconds. They go through all the same."""
     _through_proxy(stage, trial)
     trial.start()
     trial.wait_share(0.1)
     stage.postgres.proxy.delay_s = DELAY_S
-    trial.wait_share(0.5)
+    for _ in range(SLOW_COMMITS):
+        trial.wait_progress()
     stage.postgres.proxy.mend()
     trial.finish()
 

@@ -42,8 +42,9 @@ def frozen(stage: Stage, trial: Trial) -> None:
 
 
 def cut(stage: Stage, trial: Trial) -> None:
-    """The network to the broker is cut, and refuses connections for a while."""
+    """The network to the broker is cut, and ends new connections for a while, at which a poll may raise."""
     _through_proxy(stage, trial)
+    trial.supervised = True
     trial.start()
     trial.wait_share(0.3)
     _broker(stage).proxy.cut(refuse=True)

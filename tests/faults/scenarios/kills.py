@@ -1,15 +1,14 @@
 """SIGKILL: at every failpoint, and at random."""
 
 import random
-from collections.abc import Callable
 from functools import partial
 
-from tests.faults.invariants import Expected
 from tests.faults.scenarios.scenario import Scenario
 from tests.faults.stage import Stage
 from tests.faults.trial import SIGKILLED, Trial
 
 RANDOM_KILLS = 10
+SNAPSHOT_S = 3.0  # the first is taken at once: a kill within a second or two of it leaves much to replay
 POINTS = {  # point -> the times it is reached before the process dies there
     "after-poll": 30,
     "after-score": 30,
@@ -31,7 +30,9 @@ def uninterrupted(stage: Stage, trial: Trial) -> None:
 
 
 def killed_at(point: str, nth: int, stage: Stage, trial: Trial) -> None:
-    """Killed at a failpoint; another takes over."""
+    """Killed at a failpoint; another takes over, and has something to replay."""
+    if point != "mid-snapshot":
+        trial.snapshot_interval_s = SNAPSHOT_S
     trial.wait_ended(trial.start(f"{point}:{nth}:kill"), SIGKILLED)
     trial.fault_over()
     trial.start()
@@ -40,6 +41,7 @@ def killed_at(point: str, nth: int, stage: Stage, trial: Trial) -> None:
 
 def killed_while_replaying(stage: Stage, trial: Trial) -> None:
     """Killed, and its successor killed in mid-replay; a third takes over."""
+    trial.snapshot_interval_s = SNAPSHOT_S
     trial.wait_ended(trial.start("before-commit:12"), SIGKILLED)
     trial.wait_ended(trial.start("mid-replay"), SIGKILLED)
     trial.fault_over()
@@ -60,8 +62,6 @@ def killed_at_random(stage: Stage, trial: Trial) -> None:
     trial.start()
     trial.finish()
 
-
-Simple = Callable[[Stage, Trial], Expected | None]
 
 SCENARIOS = (
     Scenario("uninterrupted", "no fault; slower than the oracle", uninterrupted),
