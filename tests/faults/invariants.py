@@ -68,8 +68,8 @@ class Tables:
 class Expected:
     """What a scenario should leave. Where readings are really lost, only some of it can be told beforehand.
 
-    tables: the oracle's. untold: partitions of which alerts and state can't be told. gaps: exactly these. devices_move: from
-    one partition to another, so that which of the two snapshots writes a device's row last is chance.
+    tables: the oracle's. untold: partitions of which alerts and state can't be told. gaps: exactly these.
+    devices_move: between partitions, so that which of the two snapshots writes a device's row last is chance.
     """
 
     tables: Tables
