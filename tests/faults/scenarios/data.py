@@ -38,7 +38,7 @@ def first_half(stage: Stage) -> Topic:
     return topic
 
 
-def partitions_added(stage: Stage, trial: Trial) -> None:
+def partitions_added(stage: Stage, trial: Trial) -> Expected:
     """Four partitions become six while the daemon runs; half of the devices move."""
     topic, partitions = stage.topics[trial.topic], stage.workload.partitions + 2
     trial.start()
@@ -49,6 +49,7 @@ def partitions_added(stage: Stage, trial: Trial) -> None:
     rest = messages[len(messages) // 2 :]
     stage.write(topic, [replace(each, partition=number % partitions) for number, each in enumerate(rest)])
     trial.finish(NEW_PARTITIONS_S)
+    return Expected(stage.golden(topic), topic.written.injected, topic.written.ends, devices_move=True)
 
 
 # --- readings are lost -----------------------------------------------------------------------------------------------
