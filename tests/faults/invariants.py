@@ -137,19 +137,20 @@ def dead_letters_exact(found: Tables, expected: Expected) -> list[str]:
 def fence_held(ledger: Iterable[Entry]) -> list[str]:
     """I5: who wrote owned the partition, under the last epoch claimed, and moved its offset in that transaction."""
     problems = []
-    claimed: dict[tuple[str, int | None], Entry] = {}
+    holders: dict[tuple[str, int | None], tuple[str, int | None]] = {}  # process and epoch
     fenced: set[str] = set()
     writes: list[Entry] = []
     for entry in ledger:
         if entry.kind == "claim":
-            claimed[entry.topic, entry.partition] = entry
+            holders[entry.topic, entry.partition] = entry.writer, entry.epoch_after
         elif entry.kind == "commit":
             fenced.add(entry.xid)
-            claim = claimed.get((entry.topic, entry.partition))
-            if claim is None or claim.epoch != entry.epoch or claim.writer != entry.writer:
+            holder = holders.get((entry.topic, entry.partition))
+            if holder != (entry.writer, entry.epoch):
                 problems.append(
-                    f"{entry.writer} committed partition {entry.partition}, which {claim and claim.writer} held"
+                    f"{entry.writer} committed partition {entry.partition} in epoch {entry.epoch}, held by {holder}"
                 )
+            holders[entry.topic, entry.partition] = entry.writer, entry.epoch_after
         elif entry.writer.startswith("sensord/"):
             writes.append(entry)
     unfenced = [write for write in writes if write.xid not in fenced]

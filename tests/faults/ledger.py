@@ -19,17 +19,17 @@ CREATE TABLE test_ledger (
     xid text NOT NULL DEFAULT pg_current_xact_id()::text,
     writer text NOT NULL DEFAULT current_setting('application_name'),
     kind text NOT NULL,
-    topic text, partition int, from_offset bigint, to_offset bigint, epoch bigint, owner text
+    topic text, partition int, from_offset bigint, to_offset bigint, epoch bigint, epoch_after bigint, owner text
 );
 CREATE FUNCTION test_note_progress() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO test_ledger (kind, topic, partition, to_offset, epoch, owner)
+        INSERT INTO test_ledger (kind, topic, partition, to_offset, epoch_after, owner)
         VALUES ('claim', NEW.topic, NEW.partition, NEW.next_offset, NEW.epoch, NEW.owner);
     ELSE
-        INSERT INTO test_ledger (kind, topic, partition, from_offset, to_offset, epoch, owner)
-        VALUES (CASE WHEN NEW.epoch = OLD.epoch THEN 'commit' ELSE 'claim' END,
-                NEW.topic, NEW.partition, OLD.next_offset, NEW.next_offset, NEW.epoch, NEW.owner);
+        INSERT INTO test_ledger (kind, topic, partition, from_offset, to_offset, epoch, epoch_after, owner)
+        VALUES (CASE WHEN NEW.claimed_at = OLD.claimed_at THEN 'commit' ELSE 'claim' END,
+                NEW.topic, NEW.partition, OLD.next_offset, NEW.next_offset, OLD.epoch, NEW.epoch, NEW.owner);
     END IF;
     RETURN NULL;
 END $$;
@@ -52,6 +52,7 @@ class Entry:
     """One line. kind: "claim", "commit", or "write" (a statement on the table that `topic` names then).
 
     writer: the connection's application_name, which names the process; owner: who the row says owns the partition.
+    epoch: the row's before it, epoch_after: after it; a claim raises it, and so does a commit with a snapshot.
     """
 
     sequence: int
@@ -64,6 +65,7 @@ class Entry:
     from_offset: int | None
     to_offset: int | None
     epoch: int | None
+    epoch_after: int | None
     owner: str | None
 
 
