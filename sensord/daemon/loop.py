@@ -195,6 +195,7 @@ class Loop:
             epoch=claim.epoch,
             owner=claim.owner,
             committed=claim.next_offset,
+            committed_at=claim.committed_at,
             position=position,
             live_from=live_from,
             fleet=fleet,
@@ -205,8 +206,8 @@ class Loop:
         )
         if claim.state_offset is None:  # write where a replay can start, before there is anything to replay
             checkpoint = shard.checkpoint(snapshot=True)
-            self._progress.commit([checkpoint], self._clock.now())
-            shard.settle(checkpoint)
+            self._progress.commit([checkpoint], now := self._clock.now())
+            shard.settle(checkpoint, now)
         log.info(
             "adopted",
             fleet=rules.name,
@@ -305,9 +306,9 @@ class Loop:
     def _commit_all(self, checkpoints: list[Checkpoint], snapshot: bool) -> None:
         timed = self._metrics.snapshot_seconds if snapshot else self._metrics.commit_seconds
         with timed.time():
-            committed = self._progress.commit(checkpoints, self._clock.now())
+            committed = self._progress.commit(checkpoints, now := self._clock.now())
         for checkpoint in checkpoints:
-            self.shards[checkpoint.partition].settle(checkpoint)
+            self.shards[checkpoint.partition].settle(checkpoint, now)
         self._source.hint({checkpoint.partition: checkpoint.next_offset for checkpoint in checkpoints})
         self._metrics.committed(checkpoints, committed.conflicts)
 

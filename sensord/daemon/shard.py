@@ -32,8 +32,8 @@ class Progressed:
 class Shard:
     """Exclusive owner of one partition, as long as its epoch holds.
 
-    committed: what the database has as next_offset. position: what has been observed up to. live_from: alerts below
-    are final already; readings there are replayed silently.
+    committed, committed_at: what the database has as next_offset, and since when. position: what has been observed up
+    to. live_from: alerts below are final already; readings there are replayed silently.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Shard:
     epoch: int
     owner: str
     committed: int | None
+    committed_at: int | None
     position: int
     live_from: int
     fleet: Fleet
@@ -84,8 +85,12 @@ class Shard:
         return Decoded(decoded.readings.since(self.live_from), letters)
 
     def still_ours(self, claim: Claim) -> bool:
-        """Nobody wrote between our claim and this new one, so what is in memory is as good as a replay."""
-        return claim.epoch == self.epoch + 1 and claim.next_offset == self.committed
+        """Nobody wrote since we did, and what we wrote is there, so what is in memory is as good as a replay.
+
+        A standby that never received our latest snapshot may give its epoch out again: the time tells.
+        """
+        stands = claim.next_offset, claim.committed_at
+        return claim.epoch == self.epoch + 1 and stands == (self.committed, self.committed_at)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -131,8 +136,9 @@ class Shard:
         pages = self.fleet.pages() | self.reorder.pages()
         return Snapshot(self.fleet.bundle.id, pages, self.fleet.devices.page_count)
 
-    def settle(self, checkpoint: Checkpoint) -> None:
-        """The checkpoint is in the database."""
+    def settle(self, checkpoint: Checkpoint, at: int) -> None:
+        """The checkpoint is in the database, since `at`: wall time, microseconds."""
+        self.committed_at = at
         self.committed = self.live_from = checkpoint.next_offset
         self.epoch = checkpoint.epoch_after
         self.dead_letters.clear()

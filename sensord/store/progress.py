@@ -13,7 +13,7 @@ from sensord.readings import DeadLetter, Partition
 from sensord.store import alerts, dead_letters, devices
 from sensord.store.database import insert_into, reading, row_as, writing
 from sensord.store.devices import DeviceSeen
-from sensord.store.schema import gaps, instant, partition_progress, state_pages
+from sensord.store.schema import gaps, instant, microseconds, partition_progress, state_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Claim:
     epoch, owner: the fence; the epoch is one more than it was before. next_offset: alerts are final below it; None
     where the partition was never read. state_offset: the offset the pages belong to (<= next_offset); None where no
     snapshot exists. topic_id: the topic's id when it was first claimed ("" where the broker can't tell). model_id: the
-    bundle that made the pages. pages: page number -> bytes.
+    bundle that made the pages. pages: page number -> bytes. committed_at: wall time of the latest commit, microseconds;
+    None where there was none.
     """
 
     fleet: str
@@ -35,6 +36,7 @@ class Claim:
     topic_id: str
     model_id: str | None
     pages: dict[int, bytes]
+    committed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class Progress:
                     "recorded_at": now,
                 },
             )
-        return Claim(fleet, partition, claim.epoch, claim.owner, to_offset, None, topic_id, None, {})
+        return Claim(fleet, partition, claim.epoch, claim.owner, to_offset, None, topic_id, None, {}, at)
 
     def accepted(self, fleet: str) -> set[UUID]:
         """Open alerts that people have called normal, for the daemon to close."""
@@ -202,11 +204,17 @@ def _take(connection: Connection, fleet: str, partition: Partition, owner: str, 
     )
     row = connection.execute(
         statement.returning(
-            table.c.epoch, table.c.next_offset, table.c.state_offset, table.c.topic_id, table.c.model_id
+            table.c.epoch,
+            table.c.next_offset,
+            table.c.state_offset,
+            table.c.topic_id,
+            table.c.model_id,
+            table.c.committed_at,
         )
     ).one()
     stands = row.next_offset, row.state_offset, row.topic_id, row.model_id
-    return Claim(fleet, partition, row.epoch, owner, *stands, {})
+    committed_at = None if row.committed_at is None else microseconds(row.committed_at)
+    return Claim(fleet, partition, row.epoch, owner, *stands, {}, committed_at)
 
 
 def _pages(connection: Connection, fleet: str, partition: Partition) -> dict[int, bytes]:

@@ -17,7 +17,7 @@ from sensord.store.alerts import AlertFilter, AlertRow, accept, list_alerts
 from sensord.store.registry import Registry
 from tests.builders import START, packed
 from tests.properties.database import Database
-from tests.properties.journal import Accepted, Commit, GapAccepted
+from tests.properties.journal import Accepted, GapAccepted
 from tests.properties.oracle import FLEET, PERSON, expect
 from tests.properties.process import LIMITS, TOPIC, Plant, Process
 from tests.properties.producer import Producer
@@ -206,11 +206,7 @@ class Site:
     # --- the database ------------------------------------------------------------------------------------------------
 
     def lose_last_commit(self, noticed: bool) -> None:
-        """A standby takes over that hasn't received it. noticed: all connections are cut.
-
-        It gives epochs out again. Where some were lost, all daemons have to be started anew: one that lives on may hold
-        an epoch that another has got, and take the other's work for its own.
-        """
+        """A standby takes over that lacks it, and gives epochs out again. noticed: all connections are cut."""
         length = database().lose_last_commit()
         if length is None:
             return
@@ -218,8 +214,6 @@ class Site:
         self.losses |= {entry.partition for entry in undone if isinstance(entry, GapAccepted)}
         del self.journal.entries[length:]
         self._checked = length
-        if any(not isinstance(entry, Commit) or entry.model_id is not None for entry in undone):
-            self.leave(self.daemons)
         for daemon in self.daemons:
             daemon.points.cut |= noticed
 

@@ -57,7 +57,7 @@ def test_next_claim_raises_the_epoch_and_finds_what_was_committed(progress: Prog
     progress.commit([checkpoint(first, 130, previous_offset=100, epoch=2)], NOW)
 
     assert claim(progress, owner="second") == Claim(
-        "pumps", P0, 3, "second", 130, 100, "T1", "pumps-1", {0: b"\x00a", 1: b"b"}
+        "pumps", P0, 3, "second", 130, 100, "T1", "pumps-1", {0: b"\x00a", 1: b"b"}, NOW
     )
 
 
@@ -331,7 +331,7 @@ def test_accepted_gap_is_recorded_and_starts_the_partition_cold(engine: Engine, 
 
     after = progress.accept_gap(mine, 100, 500, "T2", "retention overrun", NOW)
 
-    assert after == Claim("pumps", P0, mine.epoch, mine.owner, 500, None, "T2", None, {})
+    assert after == Claim("pumps", P0, mine.epoch, mine.owner, 500, None, "T2", None, {}, NOW)
     assert claim(progress, topic_id="T2") == replace(after, epoch=mine.epoch + 1)
     with engine.connect() as connection:
         (gap,) = connection.execute(select(gaps.c.from_offset, gaps.c.to_offset, gaps.c.reason)).all()
