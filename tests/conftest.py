@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import settings
 from kafka.admin import KafkaAdminClient
 from sqlalchemy.engine import make_url
@@ -44,6 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if reason := config.stash.get(UNDERSTUDY, None):
         terminalreporter.write_line(f"Kafka: the embedded broker stood in for Apache Kafka: {reason}", yellow=True)
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> None:
+    """No test finds logging as another one's command has set it up."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
