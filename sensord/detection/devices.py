@@ -250,7 +250,8 @@ class Devices:
         """An older version's page may lack columns: their initial values stand."""
         mine = {(field.name, field.dtype, field.shape): field for field in self.fields}
         lacking = version == STATE_FORMATS[-1] and len(header.columns) != len(mine)
-        if lacking or not set(header.columns) <= set(mine):
+        told = set(header.columns)
+        if lacking or not told <= set(mine) or len(told) < len(header.columns):
             raise StateUnreadable(f"state page {number} has other columns than this model's state")
         held = [mine[column] for column in header.columns]
         count, first = len(header.device_ids), number * PAGE

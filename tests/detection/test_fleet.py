@@ -1,6 +1,7 @@
 """A fleet's promises: exact whatever the batches, calm when healthy, one alert an episode."""
 
 import itertools
+import zlib
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from sensord.detection.alerts import Alert, AlertChange, Kind, Severity, Status
-from sensord.detection.devices import PAGE
+from sensord.detection.devices import MAGIC, PAGE
 from sensord.detection.fleet import EVIDENCE_AGAIN, Fleet, Outcome
 from sensord.errors import StateUnreadable
 from sensord.model.bundle import Tuning
@@ -308,6 +309,20 @@ def test_a_page_that_was_changed_is_refused() -> None:
     page[-5] ^= 1
     with pytest.raises(StateUnreadable, match="damaged"):
         fleet().load({0: bytes(page)})
+
+
+def test_a_page_that_names_one_column_twice_and_lacks_another_is_refused() -> None:
+    one = fleet()
+    one.observe(readings(healthy(20)))
+    page = one.pages()[0]
+    sizes = np.frombuffer(page, "<u4", 3, len(MAGIC) + 4).copy()
+    start = len(MAGIC) + 16
+    header, body = page[start : start + int(sizes[1])], page[start + int(sizes[1]) :]
+    header = header.replace(b'"last_seen_at"', b'"opened_at"')
+    sizes[1] = len(header)
+    checked = sizes.tobytes() + header + body
+    with pytest.raises(StateUnreadable, match="other columns"):
+        fleet().load({0: MAGIC + zlib.crc32(checked).to_bytes(4, "little") + checked})
 
 
 @settings(max_examples=200, deadline=None)
