@@ -21,7 +21,7 @@ from tests.faults.scenarios.scenario import Scenario
 from tests.faults.stage import Stage, Topic
 from tests.faults.suite import Outcome, judge
 from tests.faults.trial import SIGKILLED, Daemon, Stuck, Trial
-from tests.faults.workload import Workload, write
+from tests.faults.workload import Workload, write_with, writer
 
 READINGS_PER_S = 500
 DEVICES = 100
@@ -262,13 +262,13 @@ def _writing(stage: Stage, topic: Topic, seed: int, seconds: float) -> Iterator[
 
     def work() -> None:
         began = time.monotonic()
-        for number, first in enumerate(range(0, len(messages), size)):
-            try:
-                write(stage.kafka, topic.name, messages[first : first + size], topic.written)
-            except Exception as error:  # noqa: BLE001  # told to whoever waits
-                failed.append(error)
-                return
-            time.sleep(max(0.0, began + (number + 1) * CHUNK_S - time.monotonic()))
+        try:
+            with writer(stage.kafka) as producer:
+                for number, first in enumerate(range(0, len(messages), size)):
+                    write_with(producer, topic.name, messages[first : first + size], topic.written)
+                    time.sleep(max(0.0, began + (number + 1) * CHUNK_S - time.monotonic()))
+        except Exception as error:  # noqa: BLE001  # told to whoever waits
+            failed.append(error)
 
     thread = threading.Thread(target=work, name="writer", daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -131,11 +132,23 @@ class Written:
 
 def write(kafka: str, topic: str, messages: Iterable[Message], written: Written) -> None:
     """Write messages in order and note where they are."""
-    producer = KafkaProducer(bootstrap_servers=kafka, acks="all", linger_ms=20, batch_size=16 << 10)
+    with writer(kafka) as producer:
+        write_with(producer, topic, messages, written)
+
+
+@contextmanager
+def writer(kafka: str) -> Iterator[KafkaProducer]:
+    """A producer; one that is open already outlives a broker's absence, a new one doesn't."""
+    producer = KafkaProducer(bootstrap_servers=kafka, enable_idempotence=True, linger_ms=20, batch_size=16 << 10)
     try:
-        sent = [(each, producer.send(topic, each.value, each.key, partition=each.partition)) for each in messages]
-        producer.flush()
-        for message, future in sent:
-            written.note(message, future.get(timeout=ACKNOWLEDGED_S).offset)
+        yield producer
     finally:
         producer.close()
+
+
+def write_with(producer: KafkaProducer, topic: str, messages: Iterable[Message], written: Written) -> None:
+    """As `write`."""
+    sent = [(each, producer.send(topic, each.value, each.key, partition=each.partition)) for each in messages]
+    producer.flush()
+    for message, future in sent:
+        written.note(message, future.get(timeout=ACKNOWLEDGED_S).offset)
