@@ -72,7 +72,8 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
         try:
             connect_within(engine, daemon.start_timeout_s)
             check(engine)
-            models = Models(Registry(engine), _demanded_channels(settings), trusted)
+            metrics = Metrics()
+            models = Models(Registry(engine), _demanded_channels(settings), trusted, metrics.refused)
             for fleet in settings.fleets:
                 models.current(fleet)  # fail now, not at the first partition
             topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]
@@ -81,7 +82,7 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
             dead = dead_members([each.owner for each in progress.partitions()], Owner.this())
             session_s = settings.kafka.session_timeout_s
             source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, session_s, dead)
-            loop = Loop(source, progress, models, _rules(settings, accept), clock, watchdog, Metrics())
+            loop = Loop(source, progress, models, _rules(settings, accept), clock, watchdog, metrics)
             watchdog.start()
             stop.hold()
             log.info("running", topics=topics, store=settings.store.place)

@@ -1,5 +1,6 @@
 """Bundles for the daemon: verified, kept while in use, and asked for anew at snapshots. Used by `loop`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,12 +18,13 @@ log = structlog.get_logger()
 class Models:
     """The registry, seen from the loop. channels: what a fleet's settings demand, in order; absent: whatever comes.
 
-    trusted: keys of which one must have signed whatever is loaded.
+    trusted: keys of which one must have signed whatever is loaded. on_refusal: told the fleet of each refused bundle.
     """
 
     registry: Registry
     channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     trusted: TrustedKeys = field(default_factory=TrustedKeys)
+    on_refusal: Callable[[str], None] = lambda fleet: None
     _loaded: dict[str, Bundle] = field(default_factory=dict)
     _refused: set[tuple[str, str | None]] = field(default_factory=set)  # by id and signature: it may yet be signed
 
@@ -51,6 +53,7 @@ class Models:
                 raise BundleInvalid(f"bundle {wanted} has other channels or units than {current.id}")
         except BundleInvalid as error:
             self._refused.add(promoted)
+            self.on_refusal(fleet)
             log.error("bundle refused, the old one stays", fleet=fleet, model=wanted, kept=current.id, cause=str(error))
             return None
         return bundle

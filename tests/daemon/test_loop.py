@@ -515,6 +515,7 @@ def test_a_bundle_that_does_not_fit_is_refused_and_the_old_one_stays(here: World
     here.publish(packed(channels=("heat", "flow")))
     daemon.finish()
     assert {shard.fleet.bundle.id for shard in daemon.loop.shards.values()} == before
+    assert b'sensord_refused_bundles_total{fleet="pumps"} 1.0' in daemon.loop._metrics.exposition()
 
 
 def test_without_a_bundle_the_daemon_says_what_to_do(here: World) -> None:

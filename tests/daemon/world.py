@@ -120,14 +120,15 @@ class World:
     ) -> "Daemon":
         source = MemorySource(self.log, [TOPIC], max_records=max_records)
         rules = FleetRules("pumps", Limits(max_gap_s=60), max_devices, JsonDecoder, lateness=lateness)
+        metrics = Metrics()
         loop = Loop(
             source,
             progress or Progress(self.engine),
-            Models(self.registry),
+            Models(self.registry, on_refusal=metrics.refused),
             Rules({TOPIC: rules}, Owner("test", 1), pace, accept_gap=accept_gap, accept_bad=accept_bad),
             self.clock,
             Watchdog(self.clock, 1e9),
-            Metrics(),
+            metrics,
         )
         return Daemon(self, source, loop)
 
