@@ -98,17 +98,12 @@ def test_the_daemon_claims_commits_and_accepts_a_gap(roles: Roles) -> None:
         100,
         alerts=[opened(one)],
         dead_letters=[letter()],
-        snapshot=Snapshot("pumps-1", {0: b"state"}),
+        snapshot=Snapshot("pumps-1", {0: b"state"}, page_count=1),
         devices=[DeviceSeen("pump-7", NOW, NOW)],
     )
     progress.commit([full], NOW)
-    again = checkpoint(mine, 200, previous_offset=100, alerts=[moved(one, "escalated")], devices=full.devices)
-    progress.commit(
-        [
-            again,
-        ],
-        NOW,
-    )
+    after = {"epoch": full.epoch_after, "previous_offset": 100, "devices": full.devices}
+    progress.commit([checkpoint(mine, 200, alerts=[moved(one, "escalated")], **after)], NOW)
     assert progress.accepted("pumps") == set()
     mine = progress.claim("pumps", P0, "second", "T1", NOW)
     assert mine.pages == {0: b"state"}
