@@ -101,10 +101,6 @@ class Chronicle:
         self._moved.clear()
         return list(self._pending.values())
 
-    def renumber(self) -> None:
-        """Slots are about to change their owners."""
-        self.pending()
-
     def settle(self) -> None:
         """What was pending is committed."""
         self._pending, self._moved = {}, set()

@@ -332,7 +332,7 @@ class Fleet:
                 self._chronicle.closed(slot, Reason.EVICTED)
             if devices.absence[slot] == Absence.SILENT:
                 self._end_silence(slot, Reason.EVICTED)
-        self._chronicle.renumber()
+        self._chronicle.pending()  # while slots are still whose they were
         devices.keep(np.sort(order[surplus:]))
         self._profile = np.zeros(0, np.int32)
         self._find([])
