@@ -86,13 +86,17 @@ class PartitionLost(SensordError):
 
 
 class BundleInvalid(SensordError):
-    """A bundle is damaged, out of bounds or does not fit the fleet: keep the old one."""
+    """A bundle is damaged, out of bounds or does not fit the fleet: keep the old one; without an old one, stop."""
+
+    exit_code = EXIT_NEEDS_A_PERSON
 
 
 class BundleUntrusted(BundleInvalid):
-    """A bundle without the signature that the settings demand: keep the old one; without an old one, stop."""
+    """A bundle without the signature that the settings demand."""
 
-    exit_code = EXIT_NEEDS_A_PERSON
+
+class BundleAwaited(SensordError):
+    """A partition that has no state yet can't start: the fleet's current bundle is missing or invalid. Ask again."""
 
 
 class NotFound(SensordError):

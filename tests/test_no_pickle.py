@@ -132,5 +132,5 @@ def test_a_pickle_in_a_folder_is_refused(bomb: bytes, file: str, tmp_path: Path)
 
 
 def test_a_pickle_in_the_place_of_a_state_page_is_refused(bomb: bytes) -> None:
-    with pytest.raises(StateUnreadable, match="is no state page"):
+    with pytest.raises(StateUnreadable, match="state page 0 doesn't begin as one"):
         Devices(2, 8).load({0: bomb})

@@ -1,5 +1,6 @@
 """`sensord run`: the daemon."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -74,12 +75,12 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
             check(engine)
             metrics = Metrics()
             models = Models(Registry(engine), _demanded_channels(settings), trusted, metrics.refused)
-            for fleet in settings.fleets:
-                models.current(fleet)  # fail now, not at the first partition
             topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]
             watchdog = Watchdog(clock, daemon.watchdog_s)
             progress = Progress(engine)
-            dead = dead_members([each.owner for each in progress.partitions()], Owner.this())
+            stored = progress.partitions()
+            _look_for_bundles(models, settings.fleets.keys() - {each.fleet for each in stored if each.model_id})
+            dead = dead_members([each.owner for each in stored], Owner.this())
             session_s = settings.kafka.session_timeout_s
             source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, session_s, dead)
             loop = Loop(source, progress, models, _rules(settings, accept), clock, watchdog, metrics)
@@ -93,6 +94,12 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
                 source.close()
         finally:
             engine.dispose()
+
+
+def _look_for_bundles(models: Models, new: Set[str]) -> None:
+    """Fail now, not at the first partition, where a fleet has nothing to start with; the others go on as they did."""
+    for fleet in sorted(new):
+        models.current(fleet)
 
 
 def _demanded_channels(settings: Settings) -> dict[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ from sensord.daemon.watchdog import Watchdog
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
 from sensord.detection.reorder import REORDER_PAGE, Reorder
-from sensord.errors import OffsetsLost, PartitionLost, StoreUnavailable, Unreachable
+from sensord.errors import BundleAwaited, OffsetsLost, PartitionLost, SensordError, StoreUnavailable, Unreachable
 from sensord.metrics import Metrics
 from sensord.model.bundle import Bundle
 from sensord.readings import Partition, Record
@@ -81,11 +81,13 @@ class Loop:
         self._retry = Backoff(rules.pace.retry_first_s, rules.pace.retry_most_s)
         self._inspection = Timer(rules.pace.inspection_interval_s)
         self._standstill = Standstill(rules.pace.standstill_s)
+        self._log_answers = True  # when it was last asked, or since it last brought something
 
     @property
     def ready(self) -> bool:
-        """Every assigned partition is adopted and read."""
-        return not self._unclaimed and not any(shard.held for shard in self.shards.values())
+        """Every assigned partition is adopted and read, and the broker answers."""
+        held = any(shard.held for shard in self.shards.values())
+        return self._log_answers and not self._unclaimed and not held
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -98,13 +100,14 @@ class Loop:
     def turn(self) -> None:
         """Take what one poll brings, and commit and snapshot when due. Raises SourceFailed, OffsetsLost, ..."""
         batch = self._source.poll(self._rules.poll_timeout_s)
+        self._log_answers |= bool(batch.records)
         self._follow_assignment(batch)
         for partition, records in batch.records.items():
             if (shard := self.shards.get(partition)) is not None and not shard.held:
                 self._feed(shard, records)
         self._adopt_unclaimed()  # after: what was polled before a partition is adopted doesn't follow on from its state
         self._save_when_due()
-        self._inspect_log_when_due()
+        self._inspect_when_due()
         self._watchdog.tick()
 
     def _feed(self, shard: Shard, records: Sequence[Record]) -> None:
@@ -150,19 +153,30 @@ class Loop:
     def _adopt_unclaimed(self) -> None:
         if not self._unclaimed or not self._retry.due(self._clock.monotonic()):
             return
+        awaited: BundleAwaited | None = None
         try:
             for partition, held in list(self._unclaimed.items()):
-                self.shards[partition] = self._claim(partition, held)
+                try:
+                    self.shards[partition] = self._claim(partition, held)
+                except BundleAwaited as error:  # the others needn't wait for it
+                    awaited = error
+                    continue
                 del self._unclaimed[partition]
                 self._source.start(partition, self.shards[partition].position)
         except StoreUnavailable as error:
             self._lose_store(error)
         except (Unreachable, PartitionLost) as error:
-            wait_s = self._retry.fail(self._clock.monotonic())
-            log.warning("claim failed", cause=str(error), retry_in_s=wait_s)
+            self._claim_later(error)
         else:
-            self._retry.succeed()
+            if awaited is None:
+                self._retry.succeed()
+            else:
+                self._claim_later(awaited)
             self._source.resume()
+
+    def _claim_later(self, error: SensordError) -> None:
+        wait_s = self._retry.fail(self._clock.monotonic())
+        log.warning("claim failed", cause=str(error), retry_in_s=wait_s)
 
     def _claim(self, partition: Partition, held: Shard | None) -> Shard:
         rules = self._rules.fleets[partition.topic]
@@ -177,7 +191,7 @@ class Loop:
         return self._adopt(bridged, rules)
 
     def _adopt(self, claim: Claim, rules: FleetRules) -> Shard:
-        bundle = self._models.named(rules.name, claim.model_id) if claim.model_id else self._models.current(rules.name)
+        bundle = self._models.named(rules.name, claim.model_id) if claim.model_id else self._models.first(rules.name)
         fleet = self._fleet(bundle, rules, claim)
         reorder = Reorder(claim.partition, len(bundle.channels), rules.lateness)
         pages = dict(claim.pages)
@@ -240,21 +254,38 @@ class Loop:
 
     # --- the log under us ---------------------------------------------------------------------------------------------
 
-    def _inspect_log_when_due(self) -> None:
-        """Look whether the log still is the one we read, and whether it is read at all. Raises OffsetsLost."""
+    def _inspect_when_due(self) -> None:
+        """Look whether log and database still are as we left them, and whether we read. Raises OffsetsLost."""
         now = self._clock.monotonic()
         if not self._inspection.due(now):
             return
         self._inspection.reset(now)
         if not self.ready:
             self._standstill.forget()
+        self._inspect_store()
+        self._inspect_log(now)
+
+    def _inspect_store(self) -> None:
+        """What was read to its end commits nothing, and would not notice that a failover lost its latest commit."""
+        try:
+            standings = self._progress.standings()
+        except StoreUnavailable as error:
+            self._lose_store(error)
+            return
+        lost = tuple(partition for partition, shard in self.shards.items() if shard.standing not in standings)
+        if lost:
+            self._forget(PartitionLost(lost))
+
+    def _inspect_log(self, now: float) -> None:
         shards = [shard for shard in self.shards.values() if not shard.held]
         try:
             topic_ids = {topic: self._source.topic_id(topic) for topic in {shard.partition.topic for shard in shards}}
             bounds = self._source.bounds([shard.partition for shard in shards]) if shards else {}
         except Unreachable as error:
-            log.debug("the log could not be inspected", cause=str(error))
+            self._log_answers = False
+            log.warning("the log could not be inspected", cause=str(error))
             return
+        self._log_answers = True
         for shard in shards:
             self._inspect(shard, topic_ids[shard.partition.topic], bounds[shard.partition], now)
 

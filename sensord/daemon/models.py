@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from sensord.detection.channels.bank import Bank
-from sensord.errors import BundleInvalid, ModelMissing
+from sensord.errors import BundleAwaited, BundleInvalid, ModelMissing
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.model.signature import TrustedKeys
 from sensord.store.registry import Registry, StoredBundle
@@ -37,6 +37,19 @@ class Models:
             )
         return self._load(fleet, stored)
 
+    def first(self, fleet: str) -> Bundle:
+        """The bundle to start with where nothing was read yet. Raises BundleAwaited, StoreUnavailable.
+
+        A fleet whose current bundle is damaged keeps what it reads already with the bundles that it has.
+        """
+        try:
+            return self.current(fleet)
+        except BundleInvalid as error:
+            self._refuse_once(fleet, self.registry.current_signed(fleet), str(error))
+            raise BundleAwaited(str(error)) from error
+        except ModelMissing as error:
+            raise BundleAwaited(str(error)) from error
+
     def named(self, fleet: str, bundle_id: str) -> Bundle:
         """A bundle by id. Raises ModelMissing, BundleInvalid, StoreUnavailable."""
         return self._loaded.get(bundle_id) or self._load(fleet, self.registry.get(fleet, bundle_id))
@@ -52,11 +65,17 @@ class Models:
             if bundle.manifest.channels != current.manifest.channels:
                 raise BundleInvalid(f"bundle {wanted} has other channels or units than {current.id}")
         except BundleInvalid as error:
-            self._refused.add(promoted)
-            self.on_refusal(fleet)
-            log.error("bundle refused, the old one stays", fleet=fleet, model=wanted, kept=current.id, cause=str(error))
+            self._refuse_once(fleet, promoted, str(error), kept=current.id)
             return None
         return bundle
+
+    def _refuse_once(self, fleet: str, promoted: tuple[str, str | None] | None, cause: str, kept: str = "") -> None:
+        """Tell it loudly, but not at every try."""
+        if promoted is None or promoted in self._refused:
+            return
+        self._refused.add(promoted)
+        self.on_refusal(fleet)
+        log.error("bundle refused, the old one stays", fleet=fleet, model=promoted[0], kept=kept, cause=cause)
 
     def keep_only(self, in_use: set[str]) -> None:
         """Forget loaded bundles that nobody scores with."""

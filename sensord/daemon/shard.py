@@ -15,7 +15,7 @@ from sensord.detection.fleet import Fleet, Observation
 from sensord.detection.reorder import Reorder
 from sensord.readings import DeadLetter, Integers, Partition, Record
 from sensord.store.devices import DeviceSeen
-from sensord.store.progress import Checkpoint, Claim, Snapshot
+from sensord.store.progress import Checkpoint, Claim, Snapshot, Standing
 from sensord.stream.decoders import Decoded, Decoder
 
 
@@ -83,6 +83,11 @@ class Shard:
     def _live_part(self, decoded: Decoded) -> Decoded:
         letters = [letter for letter in decoded.dead_letters if letter.offset >= self.live_from]
         return Decoded(decoded.readings.since(self.live_from), letters)
+
+    @property
+    def standing(self) -> Standing:
+        """What the database says as long as it has all that we committed, and nobody else has claimed."""
+        return Standing(self.name, self.partition, self.epoch, self.owner, self.committed, self.committed_at)
 
     def still_ours(self, claim: Claim) -> bool:
         """Nobody wrote since we did, and what we wrote is there, so what is in memory is as good as a replay.

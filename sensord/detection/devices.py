@@ -3,7 +3,6 @@
 `fleet` reads and writes the rows; `store` keeps the pages as bytes that only this file understands.
 """
 
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sensord.detection.channels.bank import state_widths
+from sensord.detection.pages import seal, unseal
 from sensord.errors import StateUnreadable
 from sensord.readings import Floats, Integers
 
@@ -236,8 +236,7 @@ class Devices:
         header = msgspec.json.encode(_PageHeader(columns, tuple(self.ids[rows])))
         body = b"".join(np.ascontiguousarray(self._column(field)[rows]).tobytes() for field in self.fields)
         sizes = np.array([STATE_FORMATS[-1], len(header), len(body)], "<u4").tobytes()
-        checked = sizes + header + body
-        return MAGIC + zlib.crc32(checked).to_bytes(4, "little") + checked
+        return seal(MAGIC, sizes + header + body)
 
     def load(self, pages: Mapping[int, bytes]) -> None:
         """Take over stored pages into an empty store. Raises StateUnreadable."""
@@ -284,20 +283,15 @@ def _row_bytes(field: Field) -> int:
 
 def _open_page(number: int, page: bytes) -> tuple[int, _PageHeader, memoryview]:
     """A page's format, header and body. Raises StateUnreadable."""
-    prefix = len(MAGIC) + 4
-    if len(page) < prefix + 12 or page[: len(MAGIC)] != MAGIC:
-        raise StateUnreadable(f"state page {number} is no state page")
-    version, header_size, body_size = np.frombuffer(page, "<u4", 3, prefix).tolist()
+    content = unseal(MAGIC, page, f"state page {number}", least=12)
+    version, header_size, body_size = np.frombuffer(content, "<u4", 3).tolist()
     if version not in STATE_FORMATS:
         known = " and ".join(map(str, STATE_FORMATS))
         raise StateUnreadable(f"state page {number} has format {version}; this version reads {known}")
-    if zlib.crc32(memoryview(page)[prefix:]) != int.from_bytes(page[len(MAGIC) : prefix], "little"):
-        raise StateUnreadable(f"state page {number} is damaged: its checksum doesn't match")
-    start = prefix + 12
-    if len(page) != start + header_size + body_size:
+    if len(content) != 12 + header_size + body_size:
         raise StateUnreadable(f"state page {number} is cut short")
     try:
-        header = msgspec.json.decode(page[start : start + header_size], type=_PageHeader)
+        header = msgspec.json.decode(content[12 : 12 + header_size], type=_PageHeader)
     except (ValueError, RecursionError) as error:
         raise StateUnreadable(f"state page {number} has no readable header: {error}") from error
-    return version, header, memoryview(page)[start + header_size :]
+    return version, header, content[12 + header_size :]

@@ -4,11 +4,10 @@ A reading waits until its device has sent one that is `lateness` younger; whatev
 or is too late. What waits is part of the partition's state: a replay from a snapshot goes on with what waited then.
 """
 
-import zlib
-
 import msgspec
 import numpy as np
 
+from sensord.detection.pages import seal, unseal
 from sensord.errors import StateUnreadable
 from sensord.readings import Integers, Partition, Readings
 
@@ -67,16 +66,11 @@ class Reorder:
         whole = np.stack([waiting.at, waiting.offsets, waiting.positions]).astype("<i8")  # (3, n)
         body = whole.tobytes() + waiting.values.astype("<f4").tobytes()
         checked = np.array([len(header)], "<u4").tobytes() + header + body
-        return {REORDER_PAGE: MAGIC + zlib.crc32(checked).to_bytes(4, "little") + checked}
+        return {REORDER_PAGE: seal(MAGIC, checked)}
 
     def load(self, page: bytes) -> None:
         """Go on with what waited when the page was written. Raises StateUnreadable."""
-        prefix = len(MAGIC) + 4
-        if len(page) < prefix + 4 or page[: len(MAGIC)] != MAGIC:
-            raise StateUnreadable("the page of waiting readings is none")
-        checked = memoryview(page)[prefix:]
-        if zlib.crc32(checked) != int.from_bytes(page[len(MAGIC) : prefix], "little"):
-            raise StateUnreadable("the page of waiting readings is damaged: its checksum doesn't match")
+        checked = unseal(MAGIC, page, "the page of waiting readings", least=4)
         size = int(np.frombuffer(checked, "<u4", 1)[0])
         try:
             header = msgspec.json.decode(checked[4 : 4 + size], type=_Header)

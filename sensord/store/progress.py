@@ -83,6 +83,18 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Who holds a partition, and what was last committed of it: the same as long as nobody else wrote."""
+
+    fleet: str
+    partition: Partition
+    epoch: int
+    owner: str
+    next_offset: int | None
+    committed_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionProgress:
     """How far one partition is, as its row reads."""
 
@@ -178,6 +190,17 @@ class Progress:
     def accepted(self, fleet: str) -> set[UUID]:
         """Open alerts that people have called normal, for the daemon to close."""
         return alerts.accepted(self._engine, fleet)
+
+    def standings(self) -> set[Standing]:
+        """How every partition stands now."""
+        p = partition_progress.c
+        columns = (p.fleet, p.topic, p.partition, p.epoch, p.owner, p.next_offset, p.committed_at)
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(*columns)).all()
+        return {
+            Standing(fleet, Partition(topic, number), epoch, owner, next_offset, at and microseconds(at))
+            for fleet, topic, number, epoch, owner, next_offset, at in rows
+        }
 
     def partitions(self) -> list[PartitionProgress]:
         """Every partition's progress, by fleet, topic and number."""

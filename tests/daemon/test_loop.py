@@ -1,6 +1,6 @@
 """The loop's promises: whatever happens to the daemon, the tables are those of a run in which nothing happened."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import chain, cycle, islice, repeat
 from pathlib import Path
@@ -12,11 +12,13 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sensord.daemon.policy import Pace
-from sensord.errors import ModelMissing, OffsetsLost, StateUnreadable
+from sensord.errors import OffsetsLost, StateUnreadable, Unreachable
 from sensord.readings import Partition
 from sensord.store.alerts import AlertFilter, accept, history, list_alerts
 from sensord.store.progress import Progress
+from sensord.store.schema import metadata
 from sensord.stream.memory import MemorySource
+from sensord.stream.source import Bounds
 from tests.builders import START, packed
 from tests.daemon.world import TOPIC, WALL_CLOCK, FailingProgress, World, world
 
@@ -172,6 +174,63 @@ def test_a_full_disk_is_waited_out(tmp_path: Path, golden: Golden) -> None:
         assert (tables(made), made.pages()) == golden
 
 
+def standby(here: World) -> Callable[[], None]:
+    """A copy of all tables as they are now; to call it is to fail over to it."""
+    with here.engine.connect() as connection:
+        rows = {
+            table: [row._asdict() for row in connection.execute(table.select())] for table in metadata.sorted_tables
+        }
+
+    def fail_over() -> None:
+        with here.engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+            for table in metadata.sorted_tables:
+                if rows[table]:
+                    connection.execute(table.insert(), rows[table])
+
+    return fail_over
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_failover_that_lost_commits_is_noticed_though_nothing_comes(
+    here: World, golden: Golden, claimed: bool
+) -> None:
+    """claimed: the standby has heard that this daemon took over."""
+    here.send_day()
+    behind = here.daemon(max_records=30)
+    behind.turn(8)
+    behind.kill()
+    daemon = here.daemon()
+    daemon.turn(2 if claimed else 1)
+    fail_over = standby(here)
+    daemon.turn(40)
+    assert all(shard.position == shard.committed for shard in daemon.loop.shards.values())
+    fail_over()
+    daemon.turn(60)
+    assert here.progress()[0][1] == here.log.bounds(Partition(TOPIC, 0)).end
+    daemon.finish()
+    assert (tables(here), here.pages()) == golden
+
+
+def test_while_the_broker_does_not_answer_the_daemon_is_not_ready(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.send_day()
+    daemon = here.daemon()
+    daemon.turn(40)
+    ready = [daemon.loop.ready]
+
+    def away(partitions: object) -> dict[Partition, Bounds]:
+        raise Unreachable("no broker")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(daemon.source, "bounds", away)
+        daemon.turn(50)
+        ready.append(daemon.loop.ready)
+    here.send_day(first=200, seconds=2)
+    daemon.turn(2)
+    assert [*ready, daemon.loop.ready] == [True, False, True]
+
+
 def test_a_commit_moves_kafkas_hint_behind_it(here: World) -> None:
     here.send_day()
     here.daemon().finish()
@@ -236,7 +295,7 @@ def test_a_log_that_is_cut_under_a_running_daemon_is_noticed(here: World) -> Non
     here.log.truncate(Partition(TOPIC, 0), 100)
     here.clock.advance(30)
     with pytest.raises(OffsetsLost, match=r"sensors\.pumps\[0\].*364.*truncated.*--accept-gap"):
-        daemon.loop._inspect_log_when_due()
+        daemon.loop._inspect_when_due()
 
 
 def test_a_topic_of_the_same_name_is_noticed_without_a_rebalance(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -518,13 +577,17 @@ def test_a_bundle_that_does_not_fit_is_refused_and_the_old_one_stays(here: World
     assert b'sensord_refused_bundles_total{fleet="pumps"} 1.0' in daemon.loop._metrics.exposition()
 
 
-def test_without_a_bundle_the_daemon_says_what_to_do(here: World) -> None:
+def test_without_a_bundle_the_daemon_waits_and_says_what_to_do(here: World, capsys: pytest.CaptureFixture[str]) -> None:
     here.send_day()
     daemon = here.daemon()
     with here.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM bundles")
-    with pytest.raises(ModelMissing, match="sensord train"):
-        daemon.turn()
+    daemon.turn(10)
+    assert not daemon.loop.ready
+    assert "sensord train" in capsys.readouterr().out
+    here.publish(packed())
+    daemon.finish()
+    assert len(here.rows("alerts")) == 2
 
 
 def test_a_damaged_state_page_stops_the_daemon(here: World) -> None:

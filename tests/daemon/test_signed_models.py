@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sensord.errors import EXIT_NEEDS_A_PERSON, BundleInvalid, BundleUntrusted
+from sensord.errors import EXIT_NEEDS_A_PERSON, EXIT_UNREACHABLE, BundleInvalid, BundleUntrusted
 from sensord.model.bundle import Packed
 from sensord.model.signature import SigningKey, TrustedKeys
+from sensord.readings import Partition
+from sensord.store.progress import Progress
 from tests.builders import START, packed
-from tests.daemon.world import Daemon, World, world
+from tests.daemon.world import TOPIC, Daemon, World, world
 from tests.end_to_end.plant import Plant
 
 FIRST, NEXT = packed(), packed(seed=7)  # the first is what every world begins with
@@ -81,11 +83,36 @@ def test_an_unsigned_or_wrongly_signed_bundle_is_refused_and_the_old_one_stays_u
     assert in_use(daemon) == {NEXT.bundle_id}
 
 
-def test_a_daemon_does_not_start_on_an_unsigned_bundle(guarded: Guarded) -> None:
+def test_what_was_never_read_waits_until_the_bundle_is_signed(
+    guarded: Guarded, capsys: pytest.CaptureFixture[str]
+) -> None:
     guarded.world.publish(NEXT)
     daemon = guarded.daemon()
-    with pytest.raises(BundleUntrusted, match=f"bundle {NEXT.bundle_id} has no signature"):
-        daemon.turn()
+    daemon.turn(20)
+    assert not daemon.loop.ready
+    assert not in_use(daemon)
+    assert all(offset is None for _, offset, _ in guarded.world.progress().values()), "nothing is taken in"
+    said = capsys.readouterr().out
+    assert said.count("bundle refused") == 1
+    assert f"bundle {NEXT.bundle_id} has no signature" in said
+    guarded.sign(NEXT, guarded.own)
+    daemon.finish()
+    assert in_use(daemon) == {NEXT.bundle_id}
+
+
+def test_a_bad_bundle_keeps_new_partitions_waiting_and_the_others_going(guarded: Guarded) -> None:
+    guarded.daemon().finish()
+    guarded.world.publish(NEXT)
+    daemon = guarded.daemon()
+    guarded.world.send_day(first=200)
+    guarded.world.log.grow(TOPIC, 3)
+    daemon.turn(60)
+    assert in_use(daemon) == {FIRST.bundle_id}
+    assert not daemon.loop.ready
+    assert {number: offset for number, (_, offset, _) in guarded.world.progress().items()} == {
+        **{number: guarded.world.log.bounds(Partition(TOPIC, number)).end for number in (0, 1)},
+        2: None,
+    }
 
 
 def test_a_state_whose_bundle_is_not_signed_is_not_replayed(guarded: Guarded) -> None:
@@ -104,7 +131,7 @@ def test_a_signed_bundle_in_the_place_of_another_is_refused(guarded: Guarded) ->
     guarded.world.registry.sign("pumps", "pumps-new", guarded.own.sign(FIRST.manifest))
     guarded.world.registry.promote("pumps", "pumps-new", guarded.world.clock.now())
     with pytest.raises(BundleInvalid, match=f"published as bundle pumps-new of fleet 'pumps' is {FIRST.bundle_id}"):
-        guarded.daemon().turn()
+        guarded.daemon().loop._models.current("pumps")
 
 
 def test_a_bundle_of_another_fleet_is_refused(guarded: Guarded) -> None:
@@ -113,17 +140,24 @@ def test_a_bundle_of_another_fleet_is_refused(guarded: Guarded) -> None:
     guarded.world.registry.publish("pumps", valves.bundle_id, *content, START, guarded.own.sign(valves.manifest))
     guarded.world.registry.promote("pumps", valves.bundle_id, guarded.world.clock.now())
     with pytest.raises(BundleInvalid, match="of fleet 'valves'"):
-        guarded.daemon().turn()
+        guarded.daemon().loop._models.current("pumps")
 
 
-def test_the_command_ends_with_78_and_the_remedy(tmp_path: Path) -> None:
+def test_the_command_ends_with_78_and_the_remedy_where_nothing_was_read_yet(tmp_path: Path) -> None:
     SigningKey.make(tmp_path / "own")
     plant = Plant(tmp_path, "127.0.0.1:1", f"sqlite:///{tmp_path / 'sensord.db'}", "sensors.pumps")
     plant.sensord("db", "upgrade")
     FIRST.write(tmp_path / "bundle")
     plant.sensord("model", "import", tmp_path / "bundle", "--promote")
-    plant.settings.write_text(plant.settings.read_text() + f'[model]\ntrusted_keys = ["{tmp_path / "own.pub"}"]\n')
+    demand = f'[daemon]\nstart_timeout_s = 1\n[model]\ntrusted_keys = ["{tmp_path / "own.pub"}"]\n'
+    plant.settings.write_text(plant.settings.read_text() + demand)
     said = plant.sensord("run", code=EXIT_NEEDS_A_PERSON)
     assert f"sensord model sign {FIRST.bundle_id} --key FILE" in said
     assert "Traceback" not in said
+
+    # Once there is state its own bundle decides, and the way to Kafka is tried.
+    Progress(plant.engine).claim("pumps", Partition("sensors.pumps", 0), "somebody", "", START)
+    with plant.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE partition_progress SET model_id = 'pumps-0'")
+    assert "sensord model sign" not in plant.sensord("run", code=EXIT_UNREACHABLE)
     plant.close()

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import random
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,10 +11,13 @@ import numpy as np
 
 from sensord.detection.channels.bank import Bank
 from sensord.detection.devices import MAGIC, STATE_FORMATS, Devices, _open_page
+from sensord.detection.pages import CHECKSUM, seal
+from sensord.detection.reorder import MAGIC as REORDER_MAGIC
+from sensord.detection.reorder import REORDER_PAGE, Reorder
 from sensord.errors import BundleInvalid, BundleUntrusted, SensordError, StateUnreadable
 from sensord.model.bundle import Packed, parse_manifest, unpack
 from sensord.model.signature import SIGNATURE_FORMAT, Signature, parse_signature
-from sensord.readings import Partition, Record
+from sensord.readings import Partition, Readings, Record
 from sensord.stream.dead_letters import DETAIL_LIMIT, LETTERS_LIMIT, PAYLOAD_LIMIT, Reason
 from sensord.stream.decoders.json import JsonDecoder
 from tests.builders import packed
@@ -138,7 +140,7 @@ def _pages() -> list[bytes]:
 
 
 _PAGES = _pages()
-_PREFIX = len(MAGIC) + 4
+_PREFIX = len(MAGIC) + CHECKSUM
 
 
 def _parts(page: bytes) -> tuple[bytes, bytes]:
@@ -160,9 +162,28 @@ def _read_page(rng: random.Random) -> None:
         header = mutated(rng, _HEADERS) if part < 0.9 else header
         body = mutated(rng, _BODIES) if part >= 0.8 else body
         sizes = np.array([rng.choice(STATE_FORMATS), len(header), len(body)], "<u4").tobytes()
-        page = MAGIC + zlib.crc32(sizes + header + body).to_bytes(4, "little") + sizes + header + body
+        page = seal(MAGIC, sizes + header + body)
     _open_page(0, page)  # most are refused here, before there need be a store
     Devices(2, 8).load({0: page})
+
+
+def _waiting() -> bytes:
+    """A page with readings that wait for their turn."""
+    reorder, at = Reorder(PUMPS, 2, lateness=10), np.arange(3)
+    reorder.take(Readings(PUMPS, ["pump-1", "pümp", "pump-1"], at, np.zeros((3, 2), np.float32), at))
+    return reorder.pages()[REORDER_PAGE]
+
+
+_WAITING = _waiting()
+
+
+def _read_waiting(rng: random.Random) -> None:
+    """Most have a checksum that is right, or nothing else of them would be read."""
+    content = mutated(rng, [_WAITING[len(REORDER_MAGIC) + CHECKSUM :]])
+    page = seal(REORDER_MAGIC, content) if rng.random() < 0.8 else mutated(rng, [_WAITING])
+    reorder = Reorder(PUMPS, 2, lateness=10)
+    reorder.load(page)
+    reorder.take(Readings.none(PUMPS, 2))
 
 
 TARGETS: Sequence[Target] = (
@@ -171,4 +192,5 @@ TARGETS: Sequence[Target] = (
     Target("bundle", _read_bundle, (BundleInvalid,)),
     Target("signature", _read_signature, (BundleUntrusted,)),
     Target("state", _read_page, (StateUnreadable,)),
+    Target("waiting", _read_waiting, (StateUnreadable,)),
 )
