@@ -149,8 +149,8 @@ def test_the_command_ends_with_78_and_the_remedy_where_nothing_was_read_yet(tmp_
     plant.sensord("db", "upgrade")
     FIRST.write(tmp_path / "bundle")
     plant.sensord("model", "import", tmp_path / "bundle", "--promote")
-    demand = f'[daemon]\nstart_timeout_s = 1\n[model]\ntrusted_keys = ["{tmp_path / "own.pub"}"]\n'
-    plant.settings.write_text(plant.settings.read_text() + demand)
+    settings = plant.settings.read_text().replace("start_timeout_s = 20", "start_timeout_s = 1")
+    plant.settings.write_text(f'{settings}[model]\ntrusted_keys = ["{tmp_path / "own.pub"}"]\n')
     said = plant.sensord("run", code=EXIT_NEEDS_A_PERSON)
     assert f"sensord model sign {FIRST.bundle_id} --key FILE" in said
     assert "Traceback" not in said
