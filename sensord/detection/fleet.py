@@ -326,6 +326,7 @@ class Fleet:
         devices, surplus = self.devices, len(self.devices) - most
         if surplus <= 0:
             return 0
+        self._chronicle.pending()  # or what only went on would be written after its end
         order = np.argsort(devices.last_at[: len(devices)], kind="stable")
         for slot in order[:surplus].tolist():
             if devices.phase[slot] >= episodes.OPEN:

@@ -1,7 +1,9 @@
 """Puts each device's readings into the order of event time, as far as they may come late. Used by `daemon`.
 
 A reading waits until its device has sent one that is `lateness` younger; whatever belongs before it has come by then,
-or is too late. What waits is part of the partition's state: a replay from a snapshot goes on with what waited then.
+or is too late. Its turn comes with that very reading, not with the batch that brings it: a replay is cut into other
+batches, and has to hand out the same order. What waits is part of the partition's state: a replay from a snapshot goes
+on with what waited then.
 """
 
 import msgspec
@@ -39,20 +41,11 @@ class Reorder:
         if not self._lateness and not len(self._waiting):
             return readings
         known = Readings.join([self._waiting, readings])
-        due = known.at <= self._newest(known) - self._lateness
-        self._waiting = known.pick(np.flatnonzero(~due))
-        ready = np.flatnonzero(due)
-        order = np.lexsort((known.positions[ready], known.offsets[ready], known.at[ready]))
+        turn = np.maximum(_turns(known, self._lateness), len(self._waiting) - 1)  # where the limit was larger before
+        self._waiting = known.pick(np.flatnonzero(turn == len(known)))
+        ready = np.flatnonzero(turn < len(known))
+        order = np.lexsort((known.positions[ready], known.offsets[ready], known.at[ready], turn[ready]))
         return known.pick(ready[order])
-
-    @staticmethod
-    def _newest(known: Readings) -> Integers:
-        """The latest event time of each row's device: (n,)."""
-        codes: dict[str, int] = {}
-        rows = np.fromiter((codes.setdefault(name, len(codes)) for name in known.device_ids), np.int64, len(known))
-        newest = np.full(len(codes), np.iinfo(np.int64).min)
-        np.maximum.at(newest, rows, known.at)
-        return np.asarray(newest[rows], np.int64)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -91,3 +84,22 @@ class Reorder:
         at, offsets, positions = np.frombuffer(body, "<i8", 3 * n).reshape(3, n)
         values = np.frombuffer(body, "<f4", n * channels, 3 * 8 * n).reshape(n, channels)
         return Readings(self._waiting.partition, list(header.device_ids), at, values, offsets, positions)
+
+
+def _turns(known: Readings, lateness: int) -> Integers:
+    """The row with which each row's turn has come: (n,); n where it has to wait. Row by row, whatever the batches were.
+
+    That is the first row of its device, from its own on, behind which all of the device is older by `lateness`.
+    """
+    n = len(known)
+    codes: dict[str, int] = {}
+    device = np.fromiter((codes.setdefault(name, len(codes)) for name in known.device_ids), np.int64, n)
+    times, rank = np.unique(known.at, return_inverse=True)
+    wanted = np.searchsorted(times, known.at + lateness)  # the rank that is young enough
+    own = device * (n + 1)  # keeps devices apart: no rank is as large
+    order = np.argsort(device, kind="stable")
+    youngest = np.maximum.accumulate((own + rank)[order])  # so far, of each row's device: rises over all of them
+    place = np.searchsorted(youngest, own + wanted)
+    beyond = np.searchsorted(device[order], device, side="right")  # where its device's rows end
+    by = np.append(order, n)[np.where(place < beyond, place, n)]
+    return np.asarray(np.maximum(by, np.arange(n)), np.int64)

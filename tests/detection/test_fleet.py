@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from sensord.detection.alerts import Alert, AlertChange, Kind, Severity, Status
+from sensord.detection.alerts import Alert, AlertChange, Kind, Reason, Severity, Status
 from sensord.detection.devices import MAGIC, PAGE
 from sensord.detection.fleet import EVIDENCE_AGAIN, Fleet, Outcome
 from sensord.errors import StateUnreadable
@@ -349,6 +349,15 @@ def test_only_changed_pages_are_written() -> None:
     one.devices.settle()
     one.observe(readings(healthy(1), names[-1], seconds=[9]))
     assert sorted(one.pages()) == [1]
+
+
+def test_an_alert_whose_device_is_forgotten_is_closed() -> None:
+    one = fleet()
+    one.observe(readings(np.r_[healthy(20), faulty(6)]))
+    assert one.evict(0) == 1
+    [change] = one.changes()
+    assert (change.alert.status, change.alert.close_reason) == (Status.CLOSED, Reason.EVICTED)
+    assert change.events == ("opened", "closed")
 
 
 def test_another_bundle_takes_over_without_a_blind_spell_or_an_alert() -> None:
