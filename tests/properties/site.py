@@ -9,7 +9,7 @@ from functools import cache
 from tempfile import TemporaryDirectory
 from uuid import UUID
 
-from sensord.clock import ManualClock
+from sensord.clock import MICROSECONDS, ManualClock
 from sensord.daemon.policy import Pace
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.readings import Partition
@@ -18,7 +18,7 @@ from sensord.store.registry import Registry
 from tests.builders import START, packed
 from tests.properties.database import Database
 from tests.properties.journal import Accepted, GapAccepted
-from tests.properties.oracle import FLEET, PERSON, expect
+from tests.properties.oracle import FLEET, PERSON, Terms, expect
 from tests.properties.process import LIMITS, TOPIC, Plant, Process
 from tests.properties.producer import Producer
 from tests.properties.tables import committed, compare
@@ -71,6 +71,10 @@ class Site:
         self.losses: set[Partition] = set()
         self._checked = 0  # entries of the journal
         self.promote(0)
+
+    def begin(self, most_devices: int, lateness_s: int) -> None:
+        """The first daemon of a fleet of which a partition may have so many devices, with readings so late."""
+        self.plant.terms = Terms(LIMITS, most_devices, lateness_s * MICROSECONDS)
         self.start(Pace(0.5, 30), 500, accept_gap=False)
 
     @property
@@ -243,7 +247,7 @@ class Site:
             raise AssertionError("the daemon never finished")
         daemon.drain()
         self.look()
-        compare(database().engine, expect(self.journal.entries, bundle, LIMITS))
+        compare(database().engine, expect(self.journal.entries, bundle, self.plant.terms))
 
     def _is_read(self, partition: Partition) -> bool:
         bounds = self.log.bounds(partition)
