@@ -20,7 +20,7 @@ from tests.properties.database import Database
 from tests.properties.journal import Accepted, GapAccepted
 from tests.properties.oracle import FLEET, PERSON, Terms, expect
 from tests.properties.process import LIMITS, TOPIC, Plant, Process
-from tests.properties.producer import Producer
+from tests.properties.producer import DEVICES, Producer
 from tests.properties.tables import committed, compare
 
 MOST_DAEMONS = 3
@@ -43,8 +43,9 @@ def database() -> Database:
 def models() -> tuple[Packed, ...]:
     """Bundles that may be promoted; the last two must be refused."""
     cut = packed(seed=11)
+    wide = packed(hidden=32)  # as a real one: a narrower one hides what padding is for
     damaged = Packed(cut.bundle_id, cut.manifest, cut.weights[:-8], cut.sha256)
-    return packed(), packed(seed=7), packed(seed=3, events=True), damaged, packed(("heat", "flow"))
+    return wide, packed(hidden=32, seed=7), packed(hidden=32, seed=3, events=True), damaged, packed(("heat", "flow"))
 
 
 GOOD = 3  # of the models
@@ -236,6 +237,7 @@ class Site:
         database().fails_in = None
         if not self._current_is_good():
             self.promote(0)
+        self.producer.write(range(DEVICES), 4, [])  # what waited for them in a snapshot has its turn
         self.start(OFTEN, 500, accept_gap=bool(self.losses))
         [daemon] = self.daemons
         for _ in range(ENOUGH):
