@@ -19,6 +19,7 @@ from sensord.daemon.loop import FleetRules, Loop
 from sensord.daemon.shard import Shard
 from sensord.detection.episodes import Instant
 from sensord.detection.fleet import Fleet, Observation
+from sensord.detection.reorder import Reorder
 from sensord.model.network import Stepper
 from sensord.readings import Floats, Integers
 from sensord.store import progress
@@ -137,6 +138,10 @@ def room_made_without_snapshot(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Loop, "_crowded", lambda loop, shard: False)
 
 
+def waiting_readings_not_stored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reorder, "pages", lambda reorder: {})
+
+
 SOON: list[Mutation] = [
     row_count_unchecked,
     epoch_unchecked,
@@ -153,6 +158,7 @@ LATE: list[Mutation] = [
     snapshots_leave_the_epoch,
     swaps_committed_without_snapshot,
     unpadded,
+    waiting_readings_not_stored,
 ]
 
 
