@@ -14,10 +14,12 @@ from sensord.readings import Partition, Record
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """What a daemon did to its state at an offset without a record: take alerts for normal, then change the bundle."""
+    """What a daemon did to its state at an offset without a record: take alerts for normal, forget devices, then change
+    the bundle."""
 
     offset: int
     accepted: frozenset[UUID]
+    evicted: frozenset[str]
     model_id: str
 
 

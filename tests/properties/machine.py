@@ -4,17 +4,25 @@ import sys
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from sensord.daemon.policy import Pace
-from tests.properties.process import FREEZABLE, POINTS
-from tests.properties.producer import DEVICES, POISON
+from tests.properties.process import FREEZABLE, MANY, POINTS
+from tests.properties.producer import DEVICES, ODDLY, POISON
 from tests.properties.site import GOOD, MOST_DAEMONS, OFTEN, PACES, Site
 
 DEVICE = st.integers(0, DEVICES - 1)
 SOME_DEVICES = st.sets(DEVICE, min_size=1)
 WHICH = st.integers(0, 5)
 STEPS = 40
+MOST_DEVICES = (MANY, 2)  # of a partition; all devices are 3 on each of 2
+LATENESS_S = (0, 2)
 FATE = st.sampled_from(["before", "after", "fine"])
 MODEL = st.sampled_from([0, 1, 2, 0, 1, 2, 3, 4])
 MAYBE_MODEL = st.none() | st.integers(0, GOOD - 1)
@@ -28,6 +36,10 @@ class Simulation(RuleBasedStateMachine):
         super().__init__()
         self.site = Site()
 
+    @initialize(most_devices=st.sampled_from(MOST_DEVICES), lateness_s=st.sampled_from(LATENESS_S))
+    def begin(self, most_devices: int, lateness_s: int) -> None:
+        self.site.begin(most_devices, lateness_s)
+
     # --- devices -----------------------------------------------------------------------------------------------------
 
     @rule(devices=SOME_DEVICES, seconds=st.integers(1, 6), failing=st.sets(DEVICE))
@@ -39,7 +51,7 @@ class Simulation(RuleBasedStateMachine):
         for kind in kinds:
             self.site.producer.write_poison(device, kind)
 
-    @rule(device=DEVICE, how=st.sampled_from(["late", "too late", "again", "together", "gap", "silence"]))
+    @rule(device=DEVICE, how=st.sampled_from(ODDLY))
     def write_oddly(self, device: int, how: str) -> None:
         self.site.producer.write_oddly(device, how)
 

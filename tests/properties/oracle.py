@@ -3,7 +3,7 @@
 It keeps one `Fleet` a partition from a cold start to the end, and judges by itself which readings are late.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from uuid import UUID
 
@@ -13,6 +13,7 @@ import numpy as np
 from sensord.detection.alerts import Alert, AlertChange
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
+from sensord.detection.reorder import Reorder
 from sensord.model.bundle import Bundle
 from sensord.readings import DeadLetter, Partition, Readings, Record
 from sensord.store.schema import ALERT_VERSION, instant
@@ -28,6 +29,23 @@ ANSWERS = ("acknowledged_by", "acknowledged_at", "feedback", "feedback_by", "fee
 Row = dict[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a fleet's settings say. most_devices: of a partition. lateness: microseconds that readings may be late."""
+
+    limits: Limits
+    most_devices: int
+    lateness: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A device's first and last reading, event time: microseconds."""
+
+    first: int
+    last: int
+
+
 @dataclass
 class Expected:
     """Rows by their columns, but for those of the wall clock and numbers that the database gives."""
@@ -37,6 +55,11 @@ class Expected:
     dead_letters: list[Row] = field(default_factory=list)
     gaps: list[Row] = field(default_factory=list)
     pages: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    devices: dict[str, tuple[Partition, Seen]] = field(default_factory=dict)
+
+    @property
+    def device_rows(self) -> list[Row]:
+        return [_device_row(name, partition, seen) for name, (partition, seen) in self.devices.items()]
 
     # --- what a transaction writes -----------------------------------------------------------------------------------
 
@@ -54,6 +77,18 @@ class Expected:
         for event in change.events:
             at = {"opened": alert.opened_at, "closed": alert.closed_at}.get(event) or alert.last_seen_at
             self._happened(alert.id, event, at)
+
+    def snapshot(self, partition: Partition, pages: Mapping[int, bytes], page_count: int) -> None:
+        """Pages that have changed; those that no device needs any more go."""
+        gone = {(number, page) for number, page in self.pages if number == partition.number and page >= page_count}
+        self.pages = {key: data for key, data in self.pages.items() if key not in gone}
+        self.pages |= {(partition.number, page): data for page, data in pages.items()}
+
+    def see(self, partition: Partition, device_id: str, seen: Seen) -> None:
+        """A device that a snapshot holds; what was told of it before stands."""
+        _, known = self.devices.get(device_id, (partition, seen))
+        widened = Seen(min(known.first, seen.first), max(known.last, seen.last))
+        self.devices[device_id] = partition, widened
 
     def close_open(self, partition: Partition) -> None:
         """A gap was accepted: nobody will see the end of what is open."""
@@ -76,7 +111,7 @@ class Expected:
         self.alert_events.append(row)
 
 
-def expect(entries: Iterable[Entry], model: Callable[[str], Bundle], limits: Limits) -> Expected:
+def expect(entries: Iterable[Entry], model: Callable[[str], Bundle], terms: Terms) -> Expected:
     """Walk the journal. model: a bundle by its id. Raises AssertionError where the journal itself makes no sense."""
     expected = Expected()
     lines: dict[Partition, _Line] = {}
@@ -84,7 +119,7 @@ def expect(entries: Iterable[Entry], model: Callable[[str], Bundle], limits: Lim
         match entry:
             case Commit(partition=partition):
                 if partition not in lines:
-                    lines[partition] = _Line(entry, model, limits)
+                    lines[partition] = _Line(entry, model, terms)
                 lines[partition].follow(entry, expected)
             case GapAccepted(partition=partition):
                 lines.pop(partition, None)
@@ -93,18 +128,30 @@ def expect(entries: Iterable[Entry], model: Callable[[str], Bundle], limits: Lim
                 expected.gaps.append(_gap_row(entry))
             case Accepted(alert_id=alert_id, at=at):
                 expected.accept(alert_id, at)
+    for partition, line in lines.items():
+        _check_end(partition, line, expected, terms)
     return expected
 
 
-class _Line:
-    """One partition from a cold start on."""
+def _check_end(partition: Partition, line: "_Line", expected: Expected, terms: Terms) -> None:
+    """The last snapshot has made room, and of who is forgotten nothing is left open."""
+    assert len(line.seen) <= terms.most_devices, f"{partition}: too many devices: {sorted(line.seen)}"
+    for row in expected.alerts.values():
+        if row["partition"] == partition.number and row["status"] == "open":
+            assert row["device_id"] in line.seen, f"left open, its device is forgotten: {row}"
 
-    def __init__(self, first: Commit, model: Callable[[str], Bundle], limits: Limits) -> None:
+
+class _Line:
+    """One partition from a cold start on. seen: the devices that it knows, those first that came first."""
+
+    def __init__(self, first: Commit, model: Callable[[str], Bundle], terms: Terms) -> None:
         assert first.model_id is not None, f"a start without a snapshot: {first}"
         self._model = model
         self._topic_id = first.topic_id
-        self._fleet = Fleet(model(first.model_id), Origin(FLEET, first.partition, first.topic_id), limits)
-        self._latest: dict[str, int] = {}  # event time of each device's last reading
+        bundle = model(first.model_id)
+        self._fleet = Fleet(bundle, Origin(FLEET, first.partition, first.topic_id), terms.limits)
+        self._reorder = Reorder(first.partition, len(bundle.channels), terms.lateness)
+        self.seen: dict[str, Seen] = {}
 
     def follow(self, commit: Commit, expected: Expected) -> None:
         assert commit.topic_id == self._topic_id, f"readings of a recreated topic on top of the old one's: {commit}"
@@ -120,36 +167,49 @@ class _Line:
         self._fleet.settle()
         if commit.model_id is not None:
             assert commit.model_id == self._fleet.bundle.id, f"a model that nobody swapped to: {commit}"
-            pages = self._fleet.pages().items()
-            expected.pages |= {(commit.partition.number, number): page for number, page in pages}
+            pages = self._fleet.pages() | self._reorder.pages()
+            expected.snapshot(commit.partition, pages, self._fleet.devices.page_count)
             self._fleet.devices.settle()
+            for device_id, seen in self.seen.items():
+                expected.see(commit.partition, device_id, seen)
 
     def _observe(self, partition: Partition, records: Sequence[Record], expected: Expected) -> None:
         if not records:
             return
         decoded = JsonDecoder(self._fleet.bundle.channels).decode(partition, records)
-        self._fleet.observe(self._timely(decoded.readings))
+        self._fleet.observe(self._timely(self._in_turn(decoded.readings)))
         expected.dead_letters += map(_dead_letter_row, decoded.dead_letters)
+
+    def _in_turn(self, readings: Readings) -> Readings:
+        """By event time, as far as they may be late; one by one, so that nothing hangs on how the log was polled."""
+        each = [self._reorder.take(readings.pick(np.array([row]))) for row in range(len(readings))]
+        return Readings.join(each) if each else readings
 
     def _timely(self, readings: Readings) -> Readings:
         rows = [row for row in range(len(readings)) if self._is_news(readings.device_ids[row], int(readings.at[row]))]
-        names = [readings.device_ids[row] for row in rows]
-        chosen = np.array(rows, np.int64)
-        return Readings(
-            readings.partition, names, readings.at[chosen], readings.values[chosen], readings.offsets[chosen]
-        )
+        return readings.pick(np.array(rows, np.int64))
 
     def _is_news(self, device_id: str, at: int) -> bool:
-        known = self._latest.get(device_id)
-        if known is not None and at <= known:
+        known = self.seen.get(device_id)
+        if known is not None and at <= known.last:
             return False
-        self._latest[device_id] = at
+        self.seen[device_id] = Seen(at if known is None else known.first, at)
         return True
 
     def _amend(self, amendment: Amendment) -> None:
         self._fleet.accept(amendment.accepted)
+        self._evict(amendment)
         if amendment.model_id != self._fleet.bundle.id:
             self._fleet = self._fleet.under(self._model(amendment.model_id))
+
+    def _evict(self, amendment: Amendment) -> None:
+        """As many as the daemon forgot; which, this judges by itself."""
+        surplus = len(amendment.evicted)
+        longest_ago = sorted(self.seen, key=lambda device_id: self.seen[device_id].last)[:surplus]
+        assert set(longest_ago) == amendment.evicted, f"{longest_ago} were not seen for longest: {amendment}"
+        for device_id in longest_ago:
+            del self.seen[device_id]
+        self._fleet.evict(len(self.seen))
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -176,3 +236,8 @@ def _dead_letter_row(letter: DeadLetter) -> Row:
 def _gap_row(gap: GapAccepted) -> Row:
     place = {"fleet": FLEET, "topic": gap.partition.topic, "partition": gap.partition.number}
     return place | {"from_offset": gap.start, "to_offset": gap.end, "reason": gap.reason}
+
+
+def _device_row(device_id: str, partition: Partition, seen: Seen) -> Row:
+    times = {"first_seen": instant(seen.first), "last_seen": instant(seen.last)}
+    return {"fleet": FLEET, "device_id": device_id, "topic": partition.topic, **times}

@@ -1,7 +1,7 @@
 """Daemons that can be killed and frozen anywhere in a turn, and that write down what they commit."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import astuple, dataclass, field
 
 from sensord.clock import ManualClock
@@ -24,7 +24,7 @@ from sensord.stream.memory import MemoryLog, MemorySource
 from sensord.stream.source import Batch
 from tests.properties.database import Database
 from tests.properties.journal import Amendment, Claimed, Commit, GapAccepted, Journal
-from tests.properties.oracle import FLEET
+from tests.properties.oracle import FLEET, Terms
 
 TOPIC = "sensors.pumps"
 CHANNELS = ("heat", "noise")
@@ -33,6 +33,7 @@ PATIENCE_S = 30.0
 IN_TRANSACTION = ("writing alerts", "writing pages")  # whoever is frozen there keeps the file locked
 FREEZABLE = ("polled", "decoding", "claiming", "claimed", "bridging", "bridged", "committing", "committed", "settled")
 POINTS = FREEZABLE + IN_TRANSACTION
+MANY = 10_000  # devices: nobody has to leave
 
 
 class Killed(BaseException):
@@ -48,6 +49,7 @@ class Plant:
     clock: ManualClock = field(default_factory=ManualClock)
     journal: Journal = field(default_factory=Journal)
     fate: list[str] = field(default_factory=list)
+    terms: Terms = field(default_factory=lambda: Terms(LIMITS, MANY, 0))
 
 
 @dataclass
@@ -127,20 +129,28 @@ class WatchedLoop(Loop):
         finally:
             self._note()
 
+    def _evict_surplus(self) -> None:
+        held = {partition: set(shard.fleet.devices.ids) for partition, shard in self.shards.items()}
+        super()._evict_surplus()
+        self._note(held)
+
     def _swap_models(self) -> None:
         try:
             super()._swap_models()
         finally:
             self._note()
 
-    def _note(self) -> None:
+    def _note(self, held: Mapping[Partition, Set[str]] | None = None) -> None:
+        """held: the devices of before, where some may have left."""
         for partition, shard in self.shards.items():
+            evicted = frozenset((held or {}).get(partition, set()) - set(shard.fleet.devices.ids))
             found = self.amendments(partition)
             told = {alert_id for amendment in found for alert_id in amendment.accepted}
-            accepted = {one.alert.id for one in shard.fleet.changes() if one.alert.close_reason is Reason.ACCEPTED}
+            pending = shard.fleet._chronicle._pending.values()  # asking for `changes` would change it
+            accepted = {one.alert.id for one in pending if one.alert.close_reason is Reason.ACCEPTED}
             model = found[-1].model_id if found else shard.stored_model
-            if accepted - told or shard.fleet.bundle.id != model:
-                new = Amendment(shard.position, frozenset(accepted - told), shard.fleet.bundle.id)
+            if accepted - told or evicted or shard.fleet.bundle.id != model:
+                new = Amendment(shard.position, frozenset(accepted - told), evicted, shard.fleet.bundle.id)
                 self._amended[partition] = shard, [*found, new]
 
     def committed(self, partition: Partition) -> None:
@@ -224,9 +234,6 @@ class PointedDecoder(JsonDecoder):
         return super().decode(partition, records)
 
 
-MANY = 10_000  # devices: nobody has to leave
-
-
 class Process:
     """One daemon. ended: why it is no more, "" for a kill; None while it lives."""
 
@@ -236,7 +243,7 @@ class Process:
         self.frozen = False
         self.source = SeenLog(plant.log, self.points, max_records)
         registry = Registry(plant.database.engine)
-        fleet = FleetRules(FLEET, LIMITS, MANY, lambda channels: PointedDecoder(channels, self.points))
+        fleet = _fleet_rules(plant.terms, self.points)
         self.loop = WatchedLoop(
             self.source,
             JournalledProgress(plant, self),
@@ -324,3 +331,10 @@ class Process:
         if self.ended is None:
             self.ended = why
             self._plant.log.leave(self.source)
+
+
+def _fleet_rules(terms: Terms, points: Failpoints) -> FleetRules:
+    def decoder(channels: tuple[str, ...]) -> PointedDecoder:
+        return PointedDecoder(channels, points)
+
+    return FleetRules(FLEET, terms.limits, terms.most_devices, decoder, terms.lateness)

@@ -1,7 +1,7 @@
 """Devices that write to the log: healthy, failing, late, doubled, silent for a while, and unreadable."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,6 +14,7 @@ from tests.properties.process import TOPIC
 
 DEVICES = 6
 FAULT = 9.0
+ODDLY = ("late", "too late", "again", "together", "gap", "silence", "null", "absent")
 POISON = (
     b"poison",
     b'{"device_id": "pump-1", "timestamp": "2023-11-14T22:13:21Z", "values": {"heat": NaN, "noise": 1}}',
@@ -60,6 +61,9 @@ class Producer:
                 self._append(device, self._last.get(device, b"again"))
             case "together":
                 self._append(device, self._together(device))
+            case "null" | "absent":
+                self.second += 1
+                self._send(device, _partial(device, self.second, self._values(0.0)[0], told=how == "null"))
             case _:
                 self.second += 20 if how == "gap" else 70
                 self.write([device], 1, [])
@@ -90,7 +94,14 @@ class Producer:
 
 
 def _message(device: int, second: int, heat: float, noise: float) -> bytes:
+    return _written(device, second, {"heat": heat, "noise": noise})
+
+
+def _partial(device: int, second: int, heat: float, told: bool) -> bytes:
+    """One channel has no value. told: it is null, not left out."""
+    return _written(device, second, {"heat": heat, "noise": None} if told else {"heat": heat})
+
+
+def _written(device: int, second: int, values: Mapping[str, float | None]) -> bytes:
     at = datetime.fromtimestamp(START / 1e6 + second, UTC).isoformat()
-    return json.dumps(
-        {"device_id": f"pump-{device}", "timestamp": at, "values": {"heat": heat, "noise": noise}}
-    ).encode()
+    return json.dumps({"device_id": f"pump-{device}", "timestamp": at, "values": values}).encode()

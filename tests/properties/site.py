@@ -9,7 +9,7 @@ from functools import cache
 from tempfile import TemporaryDirectory
 from uuid import UUID
 
-from sensord.clock import ManualClock
+from sensord.clock import MICROSECONDS, ManualClock
 from sensord.daemon.policy import Pace
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.readings import Partition
@@ -18,9 +18,9 @@ from sensord.store.registry import Registry
 from tests.builders import START, packed
 from tests.properties.database import Database
 from tests.properties.journal import Accepted, GapAccepted
-from tests.properties.oracle import FLEET, PERSON, expect
+from tests.properties.oracle import FLEET, PERSON, Terms, expect
 from tests.properties.process import LIMITS, TOPIC, Plant, Process
-from tests.properties.producer import Producer
+from tests.properties.producer import DEVICES, Producer
 from tests.properties.tables import committed, compare
 
 MOST_DAEMONS = 3
@@ -43,8 +43,9 @@ def database() -> Database:
 def models() -> tuple[Packed, ...]:
     """Bundles that may be promoted; the last two must be refused."""
     cut = packed(seed=11)
+    wide = packed(hidden=32)  # as a real one: a narrower one hides what padding is for
     damaged = Packed(cut.bundle_id, cut.manifest, cut.weights[:-8], cut.sha256)
-    return packed(), packed(seed=7), packed(seed=3, events=True), damaged, packed(("heat", "flow"))
+    return wide, packed(hidden=32, seed=7), packed(hidden=32, seed=3, events=True), damaged, packed(("heat", "flow"))
 
 
 GOOD = 3  # of the models
@@ -71,6 +72,10 @@ class Site:
         self.losses: set[Partition] = set()
         self._checked = 0  # entries of the journal
         self.promote(0)
+
+    def begin(self, most_devices: int, lateness_s: int) -> None:
+        """The first daemon of a fleet of which a partition may have so many devices, with readings so late."""
+        self.plant.terms = Terms(LIMITS, most_devices, lateness_s * MICROSECONDS)
         self.start(Pace(0.5, 30), 500, accept_gap=False)
 
     @property
@@ -232,6 +237,7 @@ class Site:
         database().fails_in = None
         if not self._current_is_good():
             self.promote(0)
+        self.producer.write(range(DEVICES), 4, [])  # what waited for them in a snapshot has its turn
         self.start(OFTEN, 500, accept_gap=bool(self.losses))
         [daemon] = self.daemons
         for _ in range(ENOUGH):
@@ -243,7 +249,7 @@ class Site:
             raise AssertionError("the daemon never finished")
         daemon.drain()
         self.look()
-        compare(database().engine, expect(self.journal.entries, bundle, LIMITS))
+        compare(database().engine, expect(self.journal.entries, bundle, self.plant.terms))
 
     def _is_read(self, partition: Partition) -> bool:
         bounds = self.log.bounds(partition)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+import torch
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
@@ -18,8 +19,11 @@ from sensord.daemon.loop import FleetRules, Loop
 from sensord.daemon.shard import Shard
 from sensord.detection.episodes import Instant
 from sensord.detection.fleet import Fleet, Observation
+from sensord.detection.reorder import Reorder
+from sensord.model.network import Stepper
 from sensord.readings import Floats, Integers
 from sensord.store import progress
+from sensord.store.devices import DeviceSeen
 from sensord.store.progress import Checkpoint, Claim
 from sensord.store.schema import partition_progress
 from sensord.stream.decoders import Decoded
@@ -102,6 +106,42 @@ def lost_offsets_unnoticed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(loop, "lost_offsets", lambda *given: None)
 
 
+def first_seen_forgotten(patch: pytest.MonkeyPatch) -> None:
+    told = Shard._devices_seen
+
+    def mutated(self: Shard) -> tuple[DeviceSeen, ...]:
+        return tuple(replace(device, first_seen_at=device.last_seen_at) for device in told(self))
+
+    patch.setattr(Shard, "_devices_seen", mutated)
+
+
+def unpadded(patch: pytest.MonkeyPatch) -> None:
+    def mutated(self: Stepper, x: Floats, state: Floats) -> Floats:
+        with torch.inference_mode():
+            after = self.network.cell.step(torch.from_numpy(x), torch.from_numpy(state))
+        return np.asarray(after.numpy(), np.float32)
+
+    patch.setattr(Stepper, "step", mutated)
+
+
+def room_made_without_snapshot(patch: pytest.MonkeyPatch) -> None:
+    """Whenever it commits; nor does it take a snapshot because a partition is crowded."""
+    save = Loop._save
+
+    def mutated(self: Loop, snapshot: bool) -> None:
+        self._evict_surplus()
+        for shard in self.shards.values():
+            shard.amended = False
+        save(self, snapshot)
+
+    patch.setattr(Loop, "_save", mutated)
+    patch.setattr(Loop, "_crowded", lambda loop, shard: False)
+
+
+def waiting_readings_not_stored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reorder, "pages", lambda reorder: {})
+
+
 SOON: list[Mutation] = [
     row_count_unchecked,
     epoch_unchecked,
@@ -110,8 +150,16 @@ SOON: list[Mutation] = [
     always_still_ours,
     replayed_dead_letters_written_again,
     lost_offsets_unnoticed,
+    first_seen_forgotten,
+    room_made_without_snapshot,
 ]
-LATE: list[Mutation] = [previous_offset_unchecked, snapshots_leave_the_epoch, swaps_committed_without_snapshot]
+LATE: list[Mutation] = [
+    previous_offset_unchecked,
+    snapshots_leave_the_epoch,
+    swaps_committed_without_snapshot,
+    unpadded,
+    waiting_readings_not_stored,
+]
 
 
 @pytest.mark.slow
