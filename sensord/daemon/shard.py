@@ -49,6 +49,7 @@ class Shard:
     decoder: Decoder
     stored_model: str | None  # bundle of the database's snapshot: what is committed on top of it is replayed with it
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    departed: list[DeviceSeen] = field(default_factory=list)  # forgotten since the latest snapshot
     amended: bool = False  # since the stored snapshot, by no reading: a replay from there would not know
     quality: Quality | None = field(default_factory=Quality)  # None: bad readings are all right
     held: bool = False  # most readings are bad: nothing more is taken in
@@ -112,8 +113,12 @@ class Shard:
 
     def evict(self, most: int) -> int:
         """Forget the devices not seen for longest, all but `most`; returns how many went. Only before a snapshot."""
+        if len(self.fleet.devices) <= most:
+            return 0
+        seen = self._devices_seen()
         gone = self.fleet.evict(most)
-        self.amended |= gone > 0
+        self.departed += [one for one in seen if one.device_id not in self.fleet.devices.slots]
+        self.amended = True
         return gone
 
     @property
@@ -134,7 +139,7 @@ class Shard:
             alerts=self.fleet.changes(),
             dead_letters=tuple(self.dead_letters),
             snapshot=self._snapshot() if snapshot else None,
-            devices=self._devices_seen() if snapshot else (),
+            devices=(*self.departed, *self._devices_seen()) if snapshot else (),
         )
 
     def _snapshot(self) -> Snapshot:
@@ -151,6 +156,7 @@ class Shard:
         if checkpoint.snapshot is not None:
             self.stored_model = checkpoint.snapshot.model_id
             self.amended = False
+            self.departed.clear()
             self.fleet.devices.settle()
 
     def _devices_seen(self) -> tuple[DeviceSeen, ...]:

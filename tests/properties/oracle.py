@@ -160,7 +160,7 @@ class _Line:
             records = [record for record in commit.records if record.offset < amendment.offset]
             self._observe(commit.partition, records[at:], expected)
             at = len(records)
-            self._amend(amendment)
+            self._amend(amendment, expected)
         self._observe(commit.partition, commit.records[at:], expected)
         for change in self._fleet.changes():
             expected.change(change)
@@ -196,19 +196,19 @@ class _Line:
         self.seen[device_id] = Seen(at if known is None else known.first, at)
         return True
 
-    def _amend(self, amendment: Amendment) -> None:
+    def _amend(self, amendment: Amendment, expected: Expected) -> None:
         self._fleet.accept(amendment.accepted)
-        self._evict(amendment)
+        self._evict(amendment, expected)
         if amendment.model_id != self._fleet.bundle.id:
             self._fleet = self._fleet.under(self._model(amendment.model_id))
 
-    def _evict(self, amendment: Amendment) -> None:
+    def _evict(self, amendment: Amendment, expected: Expected) -> None:
         """As many as the daemon forgot; which, this judges by itself."""
         surplus = len(amendment.evicted)
         longest_ago = sorted(self.seen, key=lambda device_id: self.seen[device_id].last)[:surplus]
         assert set(longest_ago) == amendment.evicted, f"{longest_ago} were not seen for longest: {amendment}"
         for device_id in longest_ago:
-            del self.seen[device_id]
+            expected.see(self._fleet.origin.partition, device_id, self.seen.pop(device_id))
         self._fleet.evict(len(self.seen))
 
 

@@ -147,13 +147,13 @@ SOON: list[Mutation] = [
     epoch_unchecked,
     replay_skipped,
     late_readings_accepted,
-    always_still_ours,
     replayed_dead_letters_written_again,
     lost_offsets_unnoticed,
     first_seen_forgotten,
     room_made_without_snapshot,
 ]
 LATE: list[Mutation] = [
+    always_still_ours,
     previous_offset_unchecked,
     snapshots_leave_the_epoch,
     swaps_committed_without_snapshot,
