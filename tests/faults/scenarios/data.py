@@ -2,12 +2,14 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 from kafka import KafkaProducer, TopicPartition
 
 from sensord.errors import EXIT_NEEDS_A_PERSON
 from sensord.store.schema import alerts
 from tests.faults.invariants import WALL_CLOCK, Expected, Gap, Row, Tables
+from tests.faults.scenarios.kafka import broker_of
 from tests.faults.scenarios.scenario import Scenario
 from tests.faults.stage import Stage, Topic
 from tests.faults.trial import SIGKILLED, Stuck, Trial
@@ -16,6 +18,7 @@ from tests.faults.workload import FAULT, POISON, Message, reading
 SMALL = 12_000  # readings of a topic that only one scenario reads
 DEVICES = 100
 EXPIRED = 500
+CUT_OFF = 300
 FLOOD = 4_000
 IN_TRANSACTION = 400
 NEW_PARTITIONS_S = 60.0  # the client asks for metadata every 30 s
@@ -32,10 +35,15 @@ def small_topic(stage: Stage) -> Topic:
 
 
 def first_half(stage: Stage) -> Topic:
+    """A topic that has had the first of `_halves`."""
     topic = stage.create_topic(stage.workload.partitions)
-    messages = stage.workload.scaled(SMALL, DEVICES).messages()
-    stage.write(topic, messages[: len(messages) // 2])
+    stage.write(topic, _halves(stage)[0])
     return topic
+
+
+def _halves(stage: Stage) -> tuple[list[Message], list[Message]]:
+    messages = stage.workload.scaled(SMALL, DEVICES).messages()
+    return messages[: len(messages) // 2], messages[len(messages) // 2 :]
 
 
 def partitions_added(stage: Stage, trial: Trial) -> Expected:
@@ -45,8 +53,7 @@ def partitions_added(stage: Stage, trial: Trial) -> Expected:
     trial.wait_share(0.5)
     with stage.admin() as admin:
         admin.create_partitions({topic.name: partitions})
-    messages = stage.workload.scaled(SMALL, DEVICES).messages()
-    rest = messages[len(messages) // 2 :]
+    _, rest = _halves(stage)
     stage.write(topic, [replace(each, partition=number % partitions) for number, each in enumerate(rest)])
     trial.finish(NEW_PARTITIONS_S)
     return Expected(stage.golden(topic), topic.written.injected, topic.written.ends, devices_move=True)
@@ -74,6 +81,33 @@ def retention_overrun(stage: Stage, trial: Trial) -> Expected:
     trial.finish()
     kept = [each for each in topic.written.injected if each.partition != 0 or each.offset not in lost]
     return Expected(golden, kept, topic.written.ends, [Gap(0, lost.start, lost.stop)], untold=frozenset({0}))
+
+
+def truncated(running: bool, stage: Stage, trial: Trial) -> Expected:
+    """The broker crashes and comes back without the last readings of a partition, which the daemon had committed.
+
+    What is written there later has offsets that were in use before; the daemon says so before it reads any of it.
+    """
+    topic = stage.topics[trial.topic]
+    first = trial.start()
+    trial.wait_all()
+    if not running:
+        first.stop()
+    committed = trial.committed()[0]
+    end = broker_of(stage).crash_losing(topic.name, 0, committed - CUT_OFF)
+    if running:
+        trial.wait_ended(first, EXIT_NEEDS_A_PERSON)
+        _must_say(first.log, topic.name, str(committed), "--accept-gap")
+    refused = trial.start()
+    trial.wait_ended(refused, EXIT_NEEDS_A_PERSON)
+    _must_say(refused.log, f"{topic.name}[0]", str(committed), str(end), "truncated", "--accept-gap")
+    topic.written.ends[0] = end
+    trial.fault_over()
+    trial.wait_log(trial.start("", "--accept-gap"), "gap accepted")
+    stage.write(topic, _halves(stage)[1])
+    trial.finish()
+    gaps = [Gap(0, committed, end)]
+    return Expected(stage.golden(topic), topic.written.injected, topic.written.ends, gaps, untold=frozenset({0}))
 
 
 def topic_recreated(stage: Stage, trial: Trial) -> Expected:
@@ -188,6 +222,20 @@ def killed_among_aborted(stage: Stage, trial: Trial) -> None:
 SCENARIOS = (
     Scenario("partitions-added", "4 partitions become 6", partitions_added, first_half),
     Scenario("retention-overrun", f"{EXPIRED} readings expire unread", retention_overrun, small_topic),
+    Scenario(
+        "log-truncated",
+        "a log's end is lost between two daemons",
+        partial(truncated, False),
+        first_half,
+        needs_broker=True,
+    ),
+    Scenario(
+        "log-truncated-live",
+        "a log's end is lost under a daemon",
+        partial(truncated, True),
+        first_half,
+        needs_broker=True,
+    ),
     Scenario("topic-recreated", "another topic of the same name", topic_recreated, small_topic),
     Scenario("poison-flood", f"{FLOOD} poison messages, kill -9 among them", killed_in_the_flood, flooded_topic),
     Scenario("aborted-transactions", "kill -9 among aborted transactions", killed_among_aborted, transactional_topic),

@@ -21,7 +21,7 @@ RECOVERY_S = (
 
 def restarted(stage: Stage, trial: Trial) -> None:
     """The broker is killed and started again."""
-    broker = _broker(stage)
+    broker = broker_of(stage)
     trial.start()
     trial.wait_share(0.3)
     broker.kill()
@@ -34,9 +34,9 @@ def frozen(stage: Stage, trial: Trial) -> None:
     """The broker hangs without closing a connection."""
     trial.start()
     trial.wait_share(0.3)
-    _broker(stage).freeze()
+    broker_of(stage).freeze()
     time.sleep(FROZEN_S)
-    _broker(stage).thaw()
+    broker_of(stage).thaw()
     trial.fault_over()
     trial.finish()
 
@@ -47,9 +47,9 @@ def cut(stage: Stage, trial: Trial) -> None:
     trial.supervised = True
     trial.start()
     trial.wait_share(0.3)
-    _broker(stage).proxy.cut(refuse=True)
+    broker_of(stage).proxy.cut(refuse=True)
     time.sleep(BRIEF_S)
-    _broker(stage).proxy.mend()
+    broker_of(stage).proxy.mend()
     trial.fault_over()
     trial.finish()
 
@@ -59,9 +59,9 @@ def black_hole(stage: Stage, trial: Trial) -> None:
     _through_proxy(stage, trial)
     trial.start()
     trial.wait_share(0.3)
-    _broker(stage).proxy.black_hole()
+    broker_of(stage).proxy.black_hole()
     time.sleep(BLACK_S)
-    _broker(stage).proxy.mend()
+    broker_of(stage).proxy.mend()
     trial.fault_over()
     trial.finish()
 
@@ -71,9 +71,9 @@ def delayed(stage: Stage, trial: Trial) -> None:
     _through_proxy(stage, trial)
     trial.start()
     trial.wait_share(0.1)
-    _broker(stage).proxy.delay_s = DELAY_S
+    broker_of(stage).proxy.delay_s = DELAY_S
     trial.wait_share(0.5)
-    _broker(stage).proxy.mend()
+    broker_of(stage).proxy.mend()
     trial.finish()
 
 
@@ -102,7 +102,8 @@ def group_offsets_forged(stage: Stage, trial: Trial) -> None:
     trial.finish()
 
 
-def _broker(stage: Stage) -> Broker:
+def broker_of(stage: Stage) -> Broker:
+    """The broker that may be killed."""
     if stage.broker is None:
         raise LookupError("this scenario needs a broker of its own")
     return stage.broker
@@ -110,7 +111,7 @@ def _broker(stage: Stage) -> Broker:
 
 def _through_proxy(stage: Stage, trial: Trial) -> None:
     last(trial, 15)
-    trial.kafka = _broker(stage).proxy.address
+    trial.kafka = broker_of(stage).proxy.address
 
 
 SCENARIOS = (
