@@ -8,12 +8,13 @@ from tests.faults.scenarios.membership import last
 from tests.faults.scenarios.scenario import Scenario
 from tests.faults.servers import Broker
 from tests.faults.stage import Stage
-from tests.faults.trial import Trial
+from tests.faults.trial import Stuck, Trial
 
 FROZEN_S = 40.0
 BLACK_S = 15.0
 BRIEF_S = 3.0
 DELAY_S = 0.2
+CORRUPTIONS = 3
 RECOVERY_S = (
     45.0  # a client that lost its broker waits up to 5 s between attempts, and the group its session's time-out
 )
@@ -77,6 +78,22 @@ def delayed(stage: Stage, trial: Trial) -> None:
     trial.finish()
 
 
+def corrupted(stage: Stage, trial: Trial) -> None:
+    """What the broker sends is changed on the way: each daemon ends rather than believe it, and starts again."""
+    _through_proxy(stage, trial)
+    proxy = broker_of(stage).proxy
+    proxy.corrupted, trial.supervised = 0, True
+    trial.start()
+    trial.wait_share(0.3)
+    proxy.corrupting = True
+    trial.wait(lambda: len(trial.daemons) > CORRUPTIONS, f"{CORRUPTIONS} daemons had ended")
+    proxy.mend()
+    if proxy.corrupted < CORRUPTIONS:
+        raise Stuck(f"only {proxy.corrupted} answers were corrupted")
+    trial.fault_over()
+    trial.finish()
+
+
 def group_deleted(stage: Stage, trial: Trial) -> None:
     """The group is deleted between two daemons: its generation starts anew, and its offsets are gone."""
     first = trial.start()
@@ -122,6 +139,13 @@ SCENARIOS = (
         "broker-black-hole", f"TCP black hole for {BLACK_S:.0f} s", black_hole, recovery_s=RECOVERY_S, needs_broker=True
     ),
     Scenario("broker-delay", "200 ms each way", delayed, needs_broker=True),
+    Scenario(
+        "broker-corrupts",
+        f"fetched readings changed on the way x{CORRUPTIONS}",
+        corrupted,
+        recovery_s=RECOVERY_S,
+        needs_broker=True,
+    ),
     Scenario("group-deleted", "the group is deleted", group_deleted),
     Scenario("group-offsets-forged", "the group's offsets are set to the end", group_offsets_forged),
 )
