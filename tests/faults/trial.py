@@ -116,8 +116,9 @@ def _status(pid: int) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Trial:
-    """Where a scenario plays. kafka, store, topic, ends, rate and mutation hold for daemons started from then on.
+    """Where a scenario plays.
 
+    kafka, store, topic, ends, rate, mutation and clock_off_s hold for daemons started from then on.
     faults_over_at: wall times at which a fault was over and recovery began. supervised: whose Kafka client failed,
     which ends a daemon with 1, is started again.
     """
@@ -130,6 +131,7 @@ class Trial:
     engine: Engine
     rate: float
     mutation: str = ""
+    clock_off_s: float = 0.0
     group: str = field(default_factory=lambda: f"faults-{uuid4().hex[:8]}")
     session_timeout_s: float = 6.0
     snapshot_interval_s: float = 1.0
@@ -160,6 +162,7 @@ class Trial:
             "SENSORD_FAILPOINT": failpoint,
             "SENSORD_RATE": str(self.rate),
             "SENSORD_MUTATION": self.mutation,
+            "SENSORD_CLOCK_OFF_S": str(self.clock_off_s),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1",
