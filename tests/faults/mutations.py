@@ -90,6 +90,16 @@ MUTATIONS = {
         ),
         "uninterrupted",
     ),
+    "checksum": Mutation(
+        "the client does not check what it fetches",
+        (("sensord.stream.kafka:_group_config", '"check_crcs": True', '"check_crcs": False'),),
+        "broker-corrupts",
+    ),
+    "truncation": Mutation(
+        "a claim does not compare its offset with the log's end",
+        (("sensord.daemon.loop:Loop._bridge_gaps", "if loss is None:", "if True:"),),
+        "log-truncated",
+    ),
 }
 
 

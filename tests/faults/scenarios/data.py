@@ -95,13 +95,10 @@ def truncated(running: bool, stage: Stage, trial: Trial) -> Expected:
         first.stop()
     committed = trial.committed()[0]
     end = broker_of(stage).crash_losing(topic.name, 0, committed - CUT_OFF)
-    if running:
-        trial.wait_ended(first, EXIT_NEEDS_A_PERSON)
-        _must_say(first.log, topic.name, str(committed), "--accept-gap")
-    refused = trial.start()
-    trial.wait_ended(refused, EXIT_NEEDS_A_PERSON)
-    _must_say(refused.log, f"{topic.name}[0]", str(committed), str(end), "truncated", "--accept-gap")
     topic.written.ends[0] = end
+    for refused in (first, trial.start()) if running else (trial.start(),):
+        trial.wait_ended(refused, EXIT_NEEDS_A_PERSON)
+        _must_say(refused.log, f"{topic.name}[0]", str(committed), str(end), "truncated", "--accept-gap")
     trial.fault_over()
     trial.wait_log(trial.start("", "--accept-gap"), "gap accepted")
     stage.write(topic, _halves(stage)[1])
