@@ -7,8 +7,8 @@ from tests.faults.invariants import Expected
 from tests.faults.stage import Stage, Topic
 from tests.faults.trial import Trial
 
-RECOVERY_S = 30.0
-MEMORY_MB = 900.0
+RECOVERY_S = 20.0
+MEMORY_MB = 750.0
 
 Play = Callable[[Stage, Trial], Expected | None]
 Prepare = Callable[[Stage], Topic]
