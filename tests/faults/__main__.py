@@ -4,9 +4,9 @@
 A topic is written once and read by one uninterrupted daemon: the oracle. Then each fault is made while other daemons
 read the same topic into a database of their own, and what they leave is held against it:
 I1  alerts equal the oracle's, row for row      I5  nothing was written with a superseded epoch
-I2  commits are one chain without gap           I6  recovery and memory within limits
+I2  commits are one chain without gap           I6  recovery, memory and CPU within limits
 I3  state equals the oracle's, byte for byte    I7  gaps are recorded exactly where readings were lost
-I4  dead letters are exactly what was injected  I8  exit codes as promised; nothing hung
+I4  dead letters are exactly what was injected  I8  readiness and exit codes as promised
 Recovery is the longest time from the end of a fault (the start of the next daemon, the server's return) to the first
 commit; a killed member's session (6 s here) is part of it. Exit code 1 if an invariant is violated.
 """
@@ -90,7 +90,7 @@ def _played(stage: Stage, name: str) -> Outcome:
     recovery = "" if outcome.recovery_s is None else f"recovered in {outcome.recovery_s:.1f} s, "
     verdict = "held" if outcome.held else f"VIOLATED {' '.join(outcome.problems)}"
     _tell(f"{name}: {verdict} ({recovery}{outcome.peak_mb:.0f} MB, {outcome.seconds:.0f} s)")
-    for line in problems([outcome]):
+    for line in [*(f"{name}: {note}" for note in outcome.notes), *problems([outcome])]:
         _tell(line)
     return outcome
 

@@ -1,7 +1,7 @@
 """What must hold after every fault: I1 to I8. Used by `suite`; each check returns what is wrong."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from sensord.store.schema import alert_events, alerts, dead_letters, devices, gaps, partition_progress, state_pages
 from tests.faults.ledger import Entry
+from tests.faults.trial import Outage, Readiness
 from tests.faults.workload import Injected
 
 WALL_CLOCK = {"detected_at", "updated_at"}
@@ -155,6 +156,19 @@ def fence_held(ledger: Iterable[Entry]) -> list[str]:
             writes.append(entry)
     unfenced = [write for write in writes if write.xid not in fenced]
     return [*problems, *(f"{write.writer} wrote to {write.topic} and moved no offset" for write in unfenced)][:SHOWN]
+
+
+def readiness_told(told: Sequence[Readiness], outages: Sequence[Outage]) -> list[str]:
+    """I8, of one daemon: unready in each outage, ready after it, and at the end."""
+    problems = []
+    for outage in outages:
+        before = [each for each in told if each.at < outage.begun_at]
+        within = [each for each in told if outage.begun_at <= each.at <= outage.over_at]
+        if all(each.ready for each in before[-1:] + within):
+            problems.append(f"it was not unready in an outage of {outage.over_at - outage.begun_at:.0f} s")
+    if not told or not told[-1].ready:
+        problems.append("it was not ready at the end")
+    return problems
 
 
 def gaps_exact(found: Tables, expected: Expected) -> list[str]:

@@ -1,12 +1,13 @@
 """One fault: a database and a consumer group of its own, daemons started and ended at will. Played by `scenarios`."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +23,7 @@ FLEET = "pumps"
 PATIENCE_S = 90.0
 DRAIN_S = 20.0
 LOOK_EVERY_S = 0.05
+TICKS_A_S = os.sysconf("SC_CLK_TCK")
 SIGKILLED = -signal.SIGKILL
 SETTINGS = """\
 [kafka]
@@ -44,6 +46,23 @@ class Stuck(AssertionError):
     """What should have happened did not; with the end of the daemons' logs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """A daemon became ready or unready, at a wall time."""
+
+    at: float
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Wall times between which nothing could be done, and what of a core the daemons used for it."""
+
+    begun_at: float
+    over_at: float
+    cpu: float
+
+
 @dataclass(slots=True)
 class Daemon:
     """One process of the test build. expected: its exit code, should it end; ended_at_s: wall time, once it has."""
@@ -56,6 +75,22 @@ class Daemon:
     @property
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
+
+    @property
+    def readiness(self) -> list["Readiness"]:
+        """What it said of itself, in order."""
+        lines = (json.loads(line) for line in self.log.splitlines() if line.startswith('{"became_ready"'))
+        return [Readiness(line["at"], line["became_ready"]) for line in lines]
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds on a processor so far; 0 once it has ended."""
+        try:
+            _, _, fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")
+        except (FileNotFoundError, ProcessLookupError):
+            return 0.0
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / TICKS_A_S
 
     @property
     def ended(self) -> bool:
@@ -120,7 +155,7 @@ class Trial:
 
     kafka, store, topic, ends, rate, mutation and clock_off_s hold for daemons started from then on.
     faults_over_at: wall times at which a fault was over and recovery began. supervised: whose Kafka client failed,
-    which ends a daemon with 1, is started again.
+    which ends a daemon with 1, is started again. notes: what whoever reads the result should know.
     """
 
     folder: Path
@@ -137,7 +172,9 @@ class Trial:
     snapshot_interval_s: float = 1.0
     daemons: list[Daemon] = field(default_factory=list)
     faults_over_at: list[float] = field(default_factory=list)
+    outages: list[Outage] = field(default_factory=list)
     supervised: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -246,6 +283,15 @@ class Trial:
     def fault_over(self) -> None:
         """From here on recovery is timed."""
         self.faults_over_at.append(time.time())
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """Daemons can do nothing within this block but wait."""
+        begun_at, before = time.time(), {daemon.process.pid: daemon.cpu_s for daemon in self.daemons}
+        yield
+        used = sum(max(daemon.cpu_s - before.get(daemon.process.pid, 0.0), 0.0) for daemon in self.daemons)
+        over_at = time.time()
+        self.outages.append(Outage(begun_at, over_at, used / (over_at - begun_at)))
 
     def finish(self, patience_s: float = PATIENCE_S) -> None:
         """Wait until everything is committed, then ask whoever runs to drain."""

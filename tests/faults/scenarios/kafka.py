@@ -36,7 +36,8 @@ def frozen(stage: Stage, trial: Trial) -> None:
     trial.start()
     trial.wait_share(0.3)
     broker_of(stage).freeze()
-    time.sleep(FROZEN_S)
+    with trial.outage():
+        time.sleep(FROZEN_S)
     broker_of(stage).thaw()
     trial.fault_over()
     trial.finish()
@@ -61,7 +62,8 @@ def black_hole(stage: Stage, trial: Trial) -> None:
     trial.start()
     trial.wait_share(0.3)
     broker_of(stage).proxy.black_hole()
-    time.sleep(BLACK_S)
+    with trial.outage():
+        time.sleep(BLACK_S)
     broker_of(stage).proxy.mend()
     trial.fault_over()
     trial.finish()

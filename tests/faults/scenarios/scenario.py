@@ -9,6 +9,7 @@ from tests.faults.trial import Trial
 
 RECOVERY_S = 20.0
 MEMORY_MB = 750.0
+IDLE_CPU = 0.5  # of a core
 
 Play = Callable[[Stage, Trial], Expected | None]
 Prepare = Callable[[Stage], Topic]
@@ -19,7 +20,8 @@ class Scenario:
     """play: makes the fault and sees recovery through; what it returns is expected, None: what the oracle left.
 
     topic: the topic it plays on, the stage's own when absent. recovery_s: the most from the fault's end to the first
-    commit. needs_broker: kills or freezes the broker, or goes through its proxy.
+    commit. idle_cpu: the most of a core that daemons may use in an outage. tells_ready: they must be unready in every
+    outage, and ready again. needs_broker: kills or freezes the broker, or goes through its proxy.
     """
 
     name: str
@@ -28,4 +30,6 @@ class Scenario:
     topic: Prepare | None = None
     recovery_s: float = RECOVERY_S
     memory_mb: float = MEMORY_MB
+    idle_cpu: float = IDLE_CPU
+    tells_ready: bool = False
     needs_broker: bool = False
