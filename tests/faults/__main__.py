@@ -13,7 +13,7 @@ commit; a killed member's session (6 s here) is part of it. Exit code 1 if an in
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
 import click
@@ -55,7 +55,8 @@ def main(
     if listing:
         _list()
         return
-    chosen = _chosen([*names, *only], list(MUTATIONS if mutate else SCENARIOS))
+    played = [scenario.name for scenario in SCENARIOS.values() if not scenario.only_named]
+    chosen = _chosen([*names, *only], MUTATIONS if mutate else SCENARIOS) or (list(MUTATIONS) if mutate else played)
     load = Workload(seed).scaled(readings, devices)
     with ExitStack() as stack:
         try:
@@ -71,15 +72,15 @@ def main(
     sys.exit(0 if good else 1)
 
 
-def _chosen(asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+def _chosen(asked: Sequence[str], known: Collection[str]) -> Sequence[str]:
     if unknown := sorted(set(asked) - set(known)):
         raise click.BadParameter(f"no {', '.join(unknown)}; there are {', '.join(known)}")
-    return asked or known
+    return asked
 
 
 def _list() -> None:
     for scenario in SCENARIOS.values():
-        click.echo(f"{scenario.name:24}{scenario.what}")
+        click.echo(f"{scenario.name:24}{scenario.what}{'; only by its name' if scenario.only_named else ''}")
     click.echo("\nmutations (--mutate):")
     for name, mutation in MUTATIONS.items():
         click.echo(f"{name:24}{mutation.what}; played by {mutation.seen_by}")

@@ -70,7 +70,7 @@ class Expected:
     """What a scenario should leave. Where readings are really lost, only some of it can be told beforehand.
 
     tables: the oracle's. untold: partitions of which alerts and state can't be told. gaps: exactly these.
-    devices_move: between partitions, so that which of the two snapshots writes a device's row last is chance.
+    devices_vary: which snapshots saw a device, and so what its row of `devices` says, is chance.
     """
 
     tables: Tables
@@ -78,7 +78,7 @@ class Expected:
     ends: dict[int, int]
     gaps: list[Gap] = field(default_factory=list)
     untold: frozenset[int] = frozenset()
-    devices_move: bool = False
+    devices_vary: bool = False
 
 
 def alerts_equal(found: Tables, expected: Expected) -> list[str]:
@@ -121,7 +121,7 @@ def state_equal(found: Tables, expected: Expected) -> list[str]:
     """I3: state pages, their offsets and the devices are the oracle's, byte for byte."""
 
     def told(state: dict[Row, Row]) -> dict[Row, Row]:
-        kinds = {"page", "offsets"} | (set() if expected.devices_move else {"device"})
+        kinds = {"page", "offsets"} | (set() if expected.devices_vary else {"device"})
         return {key: row for key, row in state.items() if key[2] not in expected.untold and key[0] in kinds}
 
     return _differences("state", told(found.state), told(expected.tables.state))

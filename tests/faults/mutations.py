@@ -100,6 +100,17 @@ MUTATIONS = {
         (("sensord.daemon.loop:Loop._bridge_gaps", "if loss is None:", "if True:"),),
         "log-truncated",
     ),
+    "eviction": Mutation(
+        "devices beyond the most are kept",
+        (
+            (
+                "sensord.daemon.loop:Loop._evict_surplus",
+                "(gone := shard.evict(self._most_devices(shard)))",
+                "(gone := 0)",
+            ),
+        ),
+        "new-devices",
+    ),
 }
 
 

@@ -35,10 +35,11 @@ max_poll_records = 200
 url = "{store}"
 [daemon]
 start_timeout_s = 30
-commit_interval_s = 0.1
+commit_interval_s = {commit_interval_s}
 snapshot_interval_s = {snapshot_interval_s}
 [fleets.{fleet}]
 topics = ["{topic}"]
+{more}
 """
 
 
@@ -153,7 +154,8 @@ def _status(pid: int) -> dict[str, str]:
 class Trial:
     """Where a scenario plays.
 
-    kafka, store, topic, ends, rate, mutation and clock_off_s hold for daemons started from then on.
+    kafka, store, topic, ends, rate, mutation, fleet_settings and clock_off_s hold for daemons started from then on.
+    patience_s: how long anything may take.
     faults_over_at: wall times at which a fault was over and recovery began. supervised: whose Kafka client failed,
     which ends a daemon with 1, is started again. notes: what whoever reads the result should know.
     """
@@ -166,10 +168,13 @@ class Trial:
     engine: Engine
     rate: float
     mutation: str = ""
+    fleet_settings: str = ""
+    patience_s: float = PATIENCE_S
     clock_off_s: float = 0.0
     group: str = field(default_factory=lambda: f"faults-{uuid4().hex[:8]}")
     session_timeout_s: float = 6.0
     snapshot_interval_s: float = 1.0
+    commit_interval_s: float = 0.1
     daemons: list[Daemon] = field(default_factory=list)
     faults_over_at: list[float] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
@@ -190,9 +195,11 @@ class Trial:
                 group=self.group,
                 session_timeout_s=self.session_timeout_s,
                 snapshot_interval_s=self.snapshot_interval_s,
+                commit_interval_s=self.commit_interval_s,
                 store=self.store,
                 fleet=FLEET,
                 topic=self.topic,
+                more=self.fleet_settings,
             )
         )
         environment = {
@@ -219,8 +226,9 @@ class Trial:
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
-    def wait(self, condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    def wait(self, condition: Callable[[], bool], what: str, patience_s: float | None = None) -> None:
         """Until a condition holds. Raises Stuck when patience ends, or a daemon does whose end nobody expects."""
+        patience_s = self.patience_s if patience_s is None else patience_s
         deadline = time.monotonic() + patience_s
         while not condition():
             for daemon in self.daemons:
@@ -243,7 +251,7 @@ class Trial:
         """Until this share of the topic is committed."""
         self.wait(lambda: sum(self.committed().values()) >= share * self.total, f"{share:.0%} of the topic")
 
-    def wait_all(self, patience_s: float = PATIENCE_S) -> None:
+    def wait_all(self, patience_s: float | None = None) -> None:
         self.wait(lambda: self.committed() == self.ends, "all was committed", patience_s)
 
     def wait_frozen(self, daemon: Daemon) -> None:
@@ -293,7 +301,7 @@ class Trial:
         over_at = time.time()
         self.outages.append(Outage(begun_at, over_at, used / (over_at - begun_at)))
 
-    def finish(self, patience_s: float = PATIENCE_S) -> None:
+    def finish(self, patience_s: float | None = None) -> None:
         """Wait until everything is committed, then ask whoever runs to drain."""
         self.wait_all(patience_s)
         for daemon in self.daemons:

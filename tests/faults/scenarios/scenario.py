@@ -21,7 +21,8 @@ class Scenario:
 
     topic: the topic it plays on, the stage's own when absent. recovery_s: the most from the fault's end to the first
     commit. idle_cpu: the most of a core that daemons may use in an outage. tells_ready: they must be unready in every
-    outage, and ready again. needs_broker: kills or freezes the broker, or goes through its proxy.
+    outage, and ready again. only_named: takes so long that it is played only by its name. needs_broker: kills or
+    freezes the broker, or goes through its proxy.
     """
 
     name: str
@@ -32,4 +33,5 @@ class Scenario:
     memory_mb: float = MEMORY_MB
     idle_cpu: float = IDLE_CPU
     tells_ready: bool = False
+    only_named: bool = False
     needs_broker: bool = False
