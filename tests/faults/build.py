@@ -1,17 +1,21 @@
 """The test build of the daemon: `python -m tests.faults.build --config FILE run`.
 
-It is `sensord` with three things more, each by an environment variable, all put around the product's classes from
+It is `sensord` with some things more, most by an environment variable, all put around the product's classes from
 outside. The product itself has no failpoint and pays nothing for them.
 
 SENSORD_FAILPOINT=NAME[:NTH][:kill|freeze]  at the NTH time (1) that the point is reached, SIGKILL or SIGSTOP to itself
 SENSORD_RATE=N                              at most about N readings a second, so that a fault finds work going on
+SENSORD_CLOCK_OFF_S=N                       its wall clock is so many seconds ahead; the monotonic clock isn't
 SENSORD_MUTATION=NAME                       one of `mutations`: a guard of the product taken out
 
-Its connections say which process they belong to, which the test database's ledger notes down.
+Its connections say which process they belong to, which the test database's ledger notes down; its log says whenever it
+becomes ready or unready.
 """
 
+import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +25,8 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, event
 
 from sensord.cli.main import main
+from sensord.clock import MICROSECONDS, SystemClock
+from sensord.daemon.loop import Loop
 from sensord.daemon.shard import Shard
 from sensord.detection.fleet import Fleet
 from sensord.settings import KafkaSettings
@@ -34,6 +40,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FETCH_BYTES = 32 << 10
+READINESS = "became_ready"
 ACTIONS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
 POINTS = (
     "after-poll",
@@ -153,6 +160,34 @@ def pace(point: Failpoint, per_s: float) -> None:
     around(KafkaSource, "poll", wrap)
 
 
+def set_clock(ahead_s: float) -> None:
+    """Have the wall clock off by so much."""
+
+    def wrap(original: Callable[..., int]) -> Callable[..., int]:
+        return lambda clock: original(clock) + round(ahead_s * MICROSECONDS)
+
+    if ahead_s:
+        around(SystemClock, "now", wrap)
+
+
+def tell_readiness() -> None:
+    """Say after each turn of the loop whether it has become ready or unready, as whoever asks would be told from then
+    on."""
+
+    def wrap(original: Callable[[Loop], None]) -> Callable[[Loop], None]:
+        told: list[bool] = []
+
+        def turn(loop: Loop) -> None:
+            original(loop)
+            if told[-1:] != [loop.ready]:
+                told.append(loop.ready)
+                sys.stderr.write(json.dumps({READINESS: loop.ready, "at": time.time()}) + "\n")
+
+        return turn
+
+    around(Loop, "turn", wrap)
+
+
 def fetch_little() -> None:
     """Have partitions progress side by side: a fetch as large as the product's would bring a test's partition whole."""
     original = kafka._group_config
@@ -169,7 +204,9 @@ def run() -> None:
     mutations.apply(os.environ.pop("SENSORD_MUTATION", ""))
     arm(point)
     fetch_little()
+    tell_readiness()
     pace(point, float(os.environ.pop("SENSORD_RATE", "1e9")))
+    set_clock(float(os.environ.pop("SENSORD_CLOCK_OFF_S", "0")))
     database._POSTGRES_CONNECTION["application_name"] = f"sensord/{os.getpid()}"
     main()
 

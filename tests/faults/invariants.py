@@ -1,7 +1,7 @@
 """What must hold after every fault: I1 to I8. Used by `suite`; each check returns what is wrong."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from sensord.store.schema import alert_events, alerts, dead_letters, devices, gaps, partition_progress, state_pages
 from tests.faults.ledger import Entry
+from tests.faults.trial import Outage, Readiness
 from tests.faults.workload import Injected
 
 WALL_CLOCK = {"detected_at", "updated_at"}
@@ -69,7 +70,7 @@ class Expected:
     """What a scenario should leave. Where readings are really lost, only some of it can be told beforehand.
 
     tables: the oracle's. untold: partitions of which alerts and state can't be told. gaps: exactly these.
-    devices_move: between partitions, so that which of the two snapshots writes a device's row last is chance.
+    devices_vary: which snapshots saw a device, and so what its row of `devices` says, is chance.
     """
 
     tables: Tables
@@ -77,7 +78,7 @@ class Expected:
     ends: dict[int, int]
     gaps: list[Gap] = field(default_factory=list)
     untold: frozenset[int] = frozenset()
-    devices_move: bool = False
+    devices_vary: bool = False
 
 
 def alerts_equal(found: Tables, expected: Expected) -> list[str]:
@@ -120,7 +121,7 @@ def state_equal(found: Tables, expected: Expected) -> list[str]:
     """I3: state pages, their offsets and the devices are the oracle's, byte for byte."""
 
     def told(state: dict[Row, Row]) -> dict[Row, Row]:
-        kinds = {"page", "offsets"} | (set() if expected.devices_move else {"device"})
+        kinds = {"page", "offsets"} | (set() if expected.devices_vary else {"device"})
         return {key: row for key, row in state.items() if key[2] not in expected.untold and key[0] in kinds}
 
     return _differences("state", told(found.state), told(expected.tables.state))
@@ -155,6 +156,19 @@ def fence_held(ledger: Iterable[Entry]) -> list[str]:
             writes.append(entry)
     unfenced = [write for write in writes if write.xid not in fenced]
     return [*problems, *(f"{write.writer} wrote to {write.topic} and moved no offset" for write in unfenced)][:SHOWN]
+
+
+def readiness_told(told: Sequence[Readiness], outages: Sequence[Outage]) -> list[str]:
+    """I8, of one daemon: unready in each outage, ready after it, and at the end."""
+    problems = []
+    for outage in outages:
+        before = [each for each in told if each.at < outage.begun_at]
+        within = [each for each in told if outage.begun_at <= each.at <= outage.over_at]
+        if all(each.ready for each in before[-1:] + within):
+            problems.append(f"it was not unready in an outage of {outage.over_at - outage.begun_at:.0f} s")
+    if not told or not told[-1].ready:
+        problems.append("it was not ready at the end")
+    return problems
 
 
 def gaps_exact(found: Tables, expected: Expected) -> list[str]:

@@ -90,6 +90,27 @@ MUTATIONS = {
         ),
         "uninterrupted",
     ),
+    "checksum": Mutation(
+        "the client does not check what it fetches",
+        (("sensord.stream.kafka:_group_config", '"check_crcs": True', '"check_crcs": False'),),
+        "broker-corrupts",
+    ),
+    "truncation": Mutation(
+        "a claim does not compare its offset with the log's end",
+        (("sensord.daemon.loop:Loop._bridge_gaps", "if loss is None:", "if True:"),),
+        "log-truncated",
+    ),
+    "eviction": Mutation(
+        "devices beyond the most are kept",
+        (
+            (
+                "sensord.daemon.loop:Loop._evict_surplus",
+                "(gone := shard.evict(self._most_devices(shard)))",
+                "(gone := 0)",
+            ),
+        ),
+        "new-devices",
+    ),
 }
 
 

@@ -1,4 +1,7 @@
-"""A network that can fail: a TCP proxy that cuts, goes silent, delays, and loses answers to COMMITs. For `servers`."""
+"""A network that can fail: a TCP proxy that cuts, goes silent, delays, corrupts, and loses answers to COMMITs.
+
+For `servers`.
+"""
 
 import random
 import socket
@@ -11,6 +14,7 @@ from dataclasses import dataclass, field
 from tests.services.process import free_port
 
 CHUNK = 64 << 10
+READING = b'"values"'  # is in every reading, and in nothing else that a broker sends
 COMMIT = b"COMMIT\x00"  # the end of PostgreSQL's simple query, as psycopg sends it
 
 
@@ -32,13 +36,16 @@ class Proxy:
     """Forwards connections from its own port to a target port, both on 127.0.0.1. Every method may be called any time.
 
     delay_s: each chunk waits that long. cut_commits: the share of COMMITs that end their connection, drawn by a seed.
-    cuts: how many did, before the server saw them and after it had applied them.
+    cuts: how many did, before the server saw them and after it had applied them. corrupting: readings that a broker
+    sends are changed on the way, and the record batch's checksum isn't; corrupted: how often that was.
     """
 
     target: int
     port: int = field(default_factory=free_port)
     delay_s: float = 0.0
     cut_commits: float = 0.0
+    corrupting: bool = False
+    corrupted: int = 0
     cuts: dict[str, int] = field(default_factory=lambda: {"before": 0, "after": 0})
     _dice: random.Random = field(default_factory=lambda: random.Random(0))
     _refusing: bool = False
@@ -64,7 +71,7 @@ class Proxy:
 
     def mend(self) -> None:
         """Be a cable again. What a black hole swallowed comes out of it, as it would of a router's buffer."""
-        self._refusing, self.delay_s, self.cut_commits = False, 0.0, 0.0
+        self._refusing, self.delay_s, self.cut_commits, self.corrupting = False, 0.0, 0.0, False
         self._flowing.set()
 
     @contextmanager
@@ -119,7 +126,16 @@ class Proxy:
         while data := self._received(connection.server):
             if connection.answer_lost:
                 return
-            connection.client.sendall(data)
+            connection.client.sendall(self._corrupted(data) if self.corrupting else data)
+
+    def _corrupted(self, data: bytes) -> bytes:
+        """Change one reading in the middle of what is sent, to something that could be one."""
+        place = data.find(READING, len(data) // 2)
+        if place < 0:
+            return data
+        with self._lock:
+            self.corrupted += 1
+        return data[:place] + READING.swapcase() + data[place + len(READING) :]
 
     def _received(self, end: socket.socket) -> bytes:
         data = end.recv(CHUNK)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -59,6 +60,19 @@ class Broker(Restartable):
     def serving(self) -> AbstractContextManager[int]:
         return kafka.serving(self.settings, self.address)
 
+    def crash_losing(self, topic: str, partition: int, offset: int) -> int:
+        """Crash, and come back without a partition's batches from an offset on; returns where its log ends then."""
+        self.kill()
+        data = self.settings.with_name("data")
+        log = data / f"{topic}-{partition}"
+        (segment,) = log.glob("*.log")
+        end = _cut(segment, offset)
+        derived = [each for form in ("*index", "*.snapshot", "leader-epoch-checkpoint") for each in log.glob(form)]
+        for each in (*derived, data / "recovery-point-offset-checkpoint"):  # they know how much there was
+            each.unlink(missing_ok=True)
+        self.start()
+        return end
+
 
 @dataclass(slots=True)
 class Postgres(Restartable):
@@ -98,6 +112,18 @@ def database() -> Iterator[Postgres]:
             made = Postgres(proxy, port=port, data=postgres.initialised(folder, user), user=user)
             with _ending(made):
                 yield made
+
+
+def _cut(segment: Path, offset: int) -> int:
+    """Cut a segment of a log before the first batch that begins at an offset or later; returns where that began."""
+    data, place = segment.read_bytes(), 0
+    while place < len(data):
+        begins, length = struct.unpack_from(">qi", data, place)
+        if begins >= offset:
+            os.truncate(segment, place)
+            return int(begins)
+        place += struct.calcsize(">qi") + length
+    raise LookupError(f"{segment} holds no batch from {offset} on")
 
 
 @contextmanager

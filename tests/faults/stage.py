@@ -18,7 +18,7 @@ from tests.builders import START, packed
 from tests.faults import ledger
 from tests.faults.invariants import Tables
 from tests.faults.servers import Broker, Postgres
-from tests.faults.trial import FLEET, Trial, wait_until
+from tests.faults.trial import FLEET, PATIENCE_S, Trial, wait_until
 from tests.faults.workload import Message, Workload, Written, write
 
 TEMPLATE = "faults_template"
@@ -27,10 +27,13 @@ GOLDEN_RATE = 1e9
 
 @dataclass
 class Topic:
-    """A topic and what it holds."""
+    """A topic and what it holds. fleet_settings and so on: of every trial that plays on it."""
 
     name: str
     written: Written
+    fleet_settings: str = ""
+    commit_interval_s: float = 0.1
+    patience_s: float = PATIENCE_S
 
 
 @dataclass
@@ -124,7 +127,19 @@ class Stage:
         self.sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
         engine = create_engine(self.url(name).replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
         ends = topic.written.ends
-        trial = Trial(folder, self.kafka, self.url(name), topic.name, ends, engine, self.rate, mutation)
+        trial = Trial(
+            folder=folder,
+            kafka=self.kafka,
+            store=self.url(name),
+            topic=topic.name,
+            ends=ends,
+            engine=engine,
+            rate=self.rate,
+            mutation=mutation,
+            fleet_settings=topic.fleet_settings,
+            commit_interval_s=topic.commit_interval_s,
+            patience_s=topic.patience_s,
+        )
         try:
             yield trial
         finally:

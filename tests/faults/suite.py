@@ -14,6 +14,7 @@ from tests.faults.invariants import (
     dead_letters_exact,
     fence_held,
     gaps_exact,
+    readiness_told,
     state_equal,
 )
 from tests.faults.ledger import Entry
@@ -34,11 +35,13 @@ class Outcome:
     problems: dict[str, list[str]] = field(default_factory=dict)
     recovery_s: float | None = None
     peak_mb: float = 0.0
+    idle_cpu: float | None = None
     seconds: float = 0.0
     not_judged: tuple[str, ...] = ()
     alerts: int = 0
     commits: int = 0
     mutation: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def held(self) -> bool:
@@ -88,6 +91,8 @@ def judge(
     """Note what is wrong, by invariant."""
     outcome.alerts, outcome.commits = len(found.alerts), sum(entry.kind == "commit" for entry in entries)
     outcome.recovery_s = recovery(entries, trial.faults_over_at)
+    outcome.notes = trial.notes
+    outcome.idle_cpu = max((outage.cpu for outage in trial.outages), default=None)
     outcome.not_judged = _not_judged(entries, expected)
     verdicts = {
         "I1": alerts_equal(found, expected),
@@ -97,7 +102,7 @@ def judge(
         "I5": fence_held(entries),
         "I6": _within_limits(outcome, scenario),
         "I7": gaps_exact(found, expected),
-        "I8": outcome.problems.get("I8", []) + _exit_codes(trial),
+        "I8": outcome.problems.get("I8", []) + _exit_codes(trial) + _readiness(trial, scenario),
     }
     outcome.problems = {
         name: problems for name, problems in verdicts.items() if problems and name not in outcome.not_judged
@@ -123,7 +128,16 @@ def _within_limits(outcome: Outcome, scenario: Scenario) -> list[str]:
         problems.append(f"recovery took {outcome.recovery_s:.1f} s, {scenario.recovery_s:.0f} s at most")
     if outcome.peak_mb > scenario.memory_mb:
         problems.append(f"a daemon had {outcome.peak_mb:.0f} MB, {scenario.memory_mb:.0f} MB at most")
+    if outcome.idle_cpu is not None and outcome.idle_cpu > scenario.idle_cpu:
+        problems.append(f"daemons used {outcome.idle_cpu:.0%} of a core to wait, {scenario.idle_cpu:.0%} at most")
     return problems
+
+
+def _readiness(trial: Trial, scenario: Scenario) -> list[str]:
+    told = sorted((each for daemon in trial.daemons for each in daemon.readiness), key=lambda each: each.at)
+    if not scenario.tells_ready:
+        return []
+    return readiness_told(told, trial.outages)
 
 
 def _exit_codes(trial: Trial) -> list[str]:

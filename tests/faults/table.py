@@ -11,13 +11,14 @@ HELD, BROKEN, NOT_JUDGED = "[green]✓[/]", "[bold red]✗[/]", "[dim]–[/]"
 
 
 def table(outcomes: Sequence[Outcome], title: str) -> Table:
-    """A line a scenario: what was done, each invariant, recovery, memory."""
+    """A line a scenario: what was done, each invariant, recovery, memory, what waiting cost of a core."""
     made = Table("fault", "what", *INVARIANTS, title=title)
-    for name in ("recovery s", "peak MB", "commits", "seconds"):
+    for name in ("recovery s", "peak MB", "idle CPU", "commits", "seconds"):
         made.add_column(name, justify="right")
     for one in outcomes:
         recovery = "" if one.recovery_s is None else f"{one.recovery_s:.1f}"
-        figures = (recovery, f"{one.peak_mb:.0f}", str(one.commits), f"{one.seconds:.0f}")
+        idle = "" if one.idle_cpu is None else f"{one.idle_cpu:.0%}"
+        figures = (recovery, f"{one.peak_mb:.0f}", idle, str(one.commits), f"{one.seconds:.0f}")
         made.add_row(one.name, one.what, *(_sign(one, name) for name in INVARIANTS), *figures)
     return made
 

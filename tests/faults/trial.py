@@ -1,12 +1,13 @@
 """One fault: a database and a consumer group of its own, daemons started and ended at will. Played by `scenarios`."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +23,7 @@ FLEET = "pumps"
 PATIENCE_S = 90.0
 DRAIN_S = 20.0
 LOOK_EVERY_S = 0.05
+TICKS_A_S = os.sysconf("SC_CLK_TCK")
 SIGKILLED = -signal.SIGKILL
 SETTINGS = """\
 [kafka]
@@ -33,15 +35,33 @@ max_poll_records = 200
 url = "{store}"
 [daemon]
 start_timeout_s = 30
-commit_interval_s = 0.1
+commit_interval_s = {commit_interval_s}
 snapshot_interval_s = {snapshot_interval_s}
 [fleets.{fleet}]
 topics = ["{topic}"]
+{more}
 """
 
 
 class Stuck(AssertionError):
     """What should have happened did not; with the end of the daemons' logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """A daemon became ready or unready, at a wall time."""
+
+    at: float
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Wall times between which nothing could be done, and what of a core the daemons used for it."""
+
+    begun_at: float
+    over_at: float
+    cpu: float
 
 
 @dataclass(slots=True)
@@ -56,6 +76,22 @@ class Daemon:
     @property
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
+
+    @property
+    def readiness(self) -> list["Readiness"]:
+        """What it said of itself, in order."""
+        lines = (json.loads(line) for line in self.log.splitlines() if line.startswith('{"became_ready"'))
+        return [Readiness(line["at"], line["became_ready"]) for line in lines]
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds on a processor so far; 0 once it has ended."""
+        try:
+            _, _, fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")
+        except (FileNotFoundError, ProcessLookupError):
+            return 0.0
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / TICKS_A_S
 
     @property
     def ended(self) -> bool:
@@ -116,10 +152,12 @@ def _status(pid: int) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Trial:
-    """Where a scenario plays. kafka, store, topic, ends, rate and mutation hold for daemons started from then on.
+    """Where a scenario plays.
 
+    kafka, store, topic, ends, rate, mutation, fleet_settings and clock_off_s hold for daemons started from then on.
+    patience_s: how long anything may take.
     faults_over_at: wall times at which a fault was over and recovery began. supervised: whose Kafka client failed,
-    which ends a daemon with 1, is started again.
+    which ends a daemon with 1, is started again. notes: what whoever reads the result should know.
     """
 
     folder: Path
@@ -130,12 +168,18 @@ class Trial:
     engine: Engine
     rate: float
     mutation: str = ""
+    fleet_settings: str = ""
+    patience_s: float = PATIENCE_S
+    clock_off_s: float = 0.0
     group: str = field(default_factory=lambda: f"faults-{uuid4().hex[:8]}")
     session_timeout_s: float = 6.0
     snapshot_interval_s: float = 1.0
+    commit_interval_s: float = 0.1
     daemons: list[Daemon] = field(default_factory=list)
     faults_over_at: list[float] = field(default_factory=list)
+    outages: list[Outage] = field(default_factory=list)
     supervised: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -151,15 +195,18 @@ class Trial:
                 group=self.group,
                 session_timeout_s=self.session_timeout_s,
                 snapshot_interval_s=self.snapshot_interval_s,
+                commit_interval_s=self.commit_interval_s,
                 store=self.store,
                 fleet=FLEET,
                 topic=self.topic,
+                more=self.fleet_settings,
             )
         )
         environment = {
             "SENSORD_FAILPOINT": failpoint,
             "SENSORD_RATE": str(self.rate),
             "SENSORD_MUTATION": self.mutation,
+            "SENSORD_CLOCK_OFF_S": str(self.clock_off_s),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1",
@@ -179,8 +226,9 @@ class Trial:
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
-    def wait(self, condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    def wait(self, condition: Callable[[], bool], what: str, patience_s: float | None = None) -> None:
         """Until a condition holds. Raises Stuck when patience ends, or a daemon does whose end nobody expects."""
+        patience_s = self.patience_s if patience_s is None else patience_s
         deadline = time.monotonic() + patience_s
         while not condition():
             for daemon in self.daemons:
@@ -203,7 +251,7 @@ class Trial:
         """Until this share of the topic is committed."""
         self.wait(lambda: sum(self.committed().values()) >= share * self.total, f"{share:.0%} of the topic")
 
-    def wait_all(self, patience_s: float = PATIENCE_S) -> None:
+    def wait_all(self, patience_s: float | None = None) -> None:
         self.wait(lambda: self.committed() == self.ends, "all was committed", patience_s)
 
     def wait_frozen(self, daemon: Daemon) -> None:
@@ -244,7 +292,16 @@ class Trial:
         """From here on recovery is timed."""
         self.faults_over_at.append(time.time())
 
-    def finish(self, patience_s: float = PATIENCE_S) -> None:
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """Daemons can do nothing within this block but wait."""
+        begun_at, before = time.time(), {daemon.process.pid: daemon.cpu_s for daemon in self.daemons}
+        yield
+        used = sum(max(daemon.cpu_s - before.get(daemon.process.pid, 0.0), 0.0) for daemon in self.daemons)
+        over_at = time.time()
+        self.outages.append(Outage(begun_at, over_at, used / (over_at - begun_at)))
+
+    def finish(self, patience_s: float | None = None) -> None:
         """Wait until everything is committed, then ask whoever runs to drain."""
         self.wait_all(patience_s)
         for daemon in self.daemons:

@@ -116,6 +116,11 @@ def reading(device: int, second: int, heat: float, noise: float) -> bytes:
     return json.dumps({"device_id": f"device-{device}", "timestamp": at, "values": values}).encode()
 
 
+def crowd(first: int, count: int, second: int) -> bytes:
+    """One record in which as many devices speak, each once."""
+    return b"[" + b",".join(reading(device, second, 0.1, -0.1) for device in range(first, first + count)) + b"]"
+
+
 @dataclass(slots=True)
 class Written:
     """What a topic holds. ends: by partition, the offset after its last record."""

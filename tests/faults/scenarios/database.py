@@ -51,7 +51,8 @@ def down_for_a_while(stage: Stage, trial: Trial) -> None:
     trial.start()
     trial.wait_share(0.3)
     stage.postgres.stop()
-    time.sleep(DOWN_S)
+    with trial.outage():
+        time.sleep(DOWN_S)
     stage.postgres.start()
     trial.fault_over()
     trial.finish()
@@ -63,7 +64,8 @@ def cut(stage: Stage, trial: Trial) -> None:
     trial.start()
     trial.wait_share(0.3)
     stage.postgres.proxy.cut(refuse=True)
-    time.sleep(BRIEF_S)
+    with trial.outage():
+        time.sleep(BRIEF_S)
     stage.postgres.proxy.mend()
     trial.fault_over()
     trial.finish()
@@ -75,7 +77,8 @@ def black_hole(stage: Stage, trial: Trial) -> None:
     trial.start()
     trial.wait_share(0.3)
     stage.postgres.proxy.black_hole()
-    time.sleep(DOWN_S)
+    with trial.outage():
+        time.sleep(DOWN_S)
     stage.postgres.proxy.mend()
     trial.fault_over()
     trial.finish()
@@ -203,8 +206,8 @@ def _ask(stage: Stage, question: LiteralString, database: str) -> int:
 SCENARIOS = (
     Scenario("database-restart", "PostgreSQL crashes and recovers", restarted),
     Scenario("database-terminate", f"pg_terminate_backend x{TERMINATIONS}", terminated),
-    Scenario("database-down", f"PostgreSQL away for {DOWN_S:.0f} s", down_for_a_while),
-    Scenario("database-cut", "TCP cut, refused for 3 s", cut),
+    Scenario("database-down", f"PostgreSQL away for {DOWN_S:.0f} s", down_for_a_while, tells_ready=True),
+    Scenario("database-cut", "TCP cut, refused for 3 s", cut, tells_ready=True),
     Scenario("database-black-hole", f"TCP black hole for {DOWN_S:.0f} s", black_hole),
     Scenario("database-delay", "200 ms each way", delayed),
     Scenario("commit-unknown", f"COMMIT's answer lost x{CUTS}", outcome_unknown),

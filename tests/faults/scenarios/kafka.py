@@ -8,12 +8,13 @@ from tests.faults.scenarios.membership import last
 from tests.faults.scenarios.scenario import Scenario
 from tests.faults.servers import Broker
 from tests.faults.stage import Stage
-from tests.faults.trial import Trial
+from tests.faults.trial import Stuck, Trial
 
 FROZEN_S = 40.0
 BLACK_S = 15.0
 BRIEF_S = 3.0
 DELAY_S = 0.2
+CORRUPTIONS = 3
 RECOVERY_S = (
     45.0  # a client that lost its broker waits up to 5 s between attempts, and the group its session's time-out
 )
@@ -21,7 +22,7 @@ RECOVERY_S = (
 
 def restarted(stage: Stage, trial: Trial) -> None:
     """The broker is killed and started again."""
-    broker = _broker(stage)
+    broker = broker_of(stage)
     trial.start()
     trial.wait_share(0.3)
     broker.kill()
@@ -34,9 +35,10 @@ def frozen(stage: Stage, trial: Trial) -> None:
     """The broker hangs without closing a connection."""
     trial.start()
     trial.wait_share(0.3)
-    _broker(stage).freeze()
-    time.sleep(FROZEN_S)
-    _broker(stage).thaw()
+    broker_of(stage).freeze()
+    with trial.outage():
+        time.sleep(FROZEN_S)
+    broker_of(stage).thaw()
     trial.fault_over()
     trial.finish()
 
@@ -47,9 +49,9 @@ def cut(stage: Stage, trial: Trial) -> None:
     trial.supervised = True
     trial.start()
     trial.wait_share(0.3)
-    _broker(stage).proxy.cut(refuse=True)
+    broker_of(stage).proxy.cut(refuse=True)
     time.sleep(BRIEF_S)
-    _broker(stage).proxy.mend()
+    broker_of(stage).proxy.mend()
     trial.fault_over()
     trial.finish()
 
@@ -59,9 +61,10 @@ def black_hole(stage: Stage, trial: Trial) -> None:
     _through_proxy(stage, trial)
     trial.start()
     trial.wait_share(0.3)
-    _broker(stage).proxy.black_hole()
-    time.sleep(BLACK_S)
-    _broker(stage).proxy.mend()
+    broker_of(stage).proxy.black_hole()
+    with trial.outage():
+        time.sleep(BLACK_S)
+    broker_of(stage).proxy.mend()
     trial.fault_over()
     trial.finish()
 
@@ -71,9 +74,25 @@ def delayed(stage: Stage, trial: Trial) -> None:
     _through_proxy(stage, trial)
     trial.start()
     trial.wait_share(0.1)
-    _broker(stage).proxy.delay_s = DELAY_S
+    broker_of(stage).proxy.delay_s = DELAY_S
     trial.wait_share(0.5)
-    _broker(stage).proxy.mend()
+    broker_of(stage).proxy.mend()
+    trial.finish()
+
+
+def corrupted(stage: Stage, trial: Trial) -> None:
+    """What the broker sends is changed on the way: each daemon ends rather than believe it, and starts again."""
+    _through_proxy(stage, trial)
+    proxy = broker_of(stage).proxy
+    proxy.corrupted, trial.supervised = 0, True
+    trial.start()
+    trial.wait_share(0.3)
+    proxy.corrupting = True
+    trial.wait(lambda: len(trial.daemons) > CORRUPTIONS, f"{CORRUPTIONS} daemons had ended")
+    proxy.mend()
+    if proxy.corrupted < CORRUPTIONS:
+        raise Stuck(f"only {proxy.corrupted} answers were corrupted")
+    trial.fault_over()
     trial.finish()
 
 
@@ -102,7 +121,8 @@ def group_offsets_forged(stage: Stage, trial: Trial) -> None:
     trial.finish()
 
 
-def _broker(stage: Stage) -> Broker:
+def broker_of(stage: Stage) -> Broker:
+    """The broker that may be killed."""
     if stage.broker is None:
         raise LookupError("this scenario needs a broker of its own")
     return stage.broker
@@ -110,7 +130,7 @@ def _broker(stage: Stage) -> Broker:
 
 def _through_proxy(stage: Stage, trial: Trial) -> None:
     last(trial, 15)
-    trial.kafka = _broker(stage).proxy.address
+    trial.kafka = broker_of(stage).proxy.address
 
 
 SCENARIOS = (
@@ -121,6 +141,13 @@ SCENARIOS = (
         "broker-black-hole", f"TCP black hole for {BLACK_S:.0f} s", black_hole, recovery_s=RECOVERY_S, needs_broker=True
     ),
     Scenario("broker-delay", "200 ms each way", delayed, needs_broker=True),
+    Scenario(
+        "broker-corrupts",
+        f"fetched readings changed on the way x{CORRUPTIONS}",
+        corrupted,
+        recovery_s=RECOVERY_S,
+        needs_broker=True,
+    ),
     Scenario("group-deleted", "the group is deleted", group_deleted),
     Scenario("group-offsets-forged", "the group's offsets are set to the end", group_offsets_forged),
 )

@@ -2,7 +2,9 @@
 
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from sqlalchemy import func, select
 
+from sensord.store.schema import alerts
 from tests.faults.scenarios.scenario import Scenario
 from tests.faults.stage import Stage
 from tests.faults.trial import Stuck, Trial
@@ -11,6 +13,7 @@ TAKEOVER_S = (
     45.0  # the session's time-out, the database's for an idle transaction, and what the successor's start takes
 )
 STORM = 8
+HOUR_S = 3_600.0
 DRAIN_LIMIT_S = 15.0
 LONG_S = 30.0
 
@@ -95,6 +98,38 @@ def asked_to_stop(stage: Stage, trial: Trial) -> None:
     trial.finish()
 
 
+def clocks_differ(stage: Stage, trial: Trial) -> None:
+    """Each daemon's wall clock is an hour off, ahead and behind: they share, take over and give back all the same.
+
+    Event time comes with the readings, and a reading is ahead of its time by its record's stamp: neither is the
+    daemon's to tell. What a wrong clock could spoil is who owns a partition, and when to commit.
+    """
+    last(trial, LONG_S)
+    trial.clock_off_s = HOUR_S
+    ahead = trial.start()
+    trial.wait_share(0.2)
+    trial.clock_off_s = -HOUR_S
+    trial.start()
+    trial.wait(lambda: trial.owners() == 2, "two daemons shared the topic")
+    trial.wait_progress()
+    ahead.kill()
+    trial.fault_over()
+    trial.wait(lambda: trial.owners() == 1, "the one that is behind had it all")
+    trial.wait_progress()
+    trial.clock_off_s = HOUR_S
+    trial.start()
+    trial.finish()
+    _must_have_been_off(trial)
+
+
+def _must_have_been_off(trial: Trial) -> None:
+    """An alert's `detected_at` is the daemon's clock."""
+    with trial.engine.connect() as connection:
+        first, last = connection.execute(select(func.min(alerts.c.detected_at), func.max(alerts.c.detected_at))).one()
+    if (last - first).total_seconds() < 1.5 * HOUR_S:
+        raise Stuck(f"clocks two hours apart detected from {first} to {last}")
+
+
 def last(trial: Trial, seconds: float) -> None:
     """Have one daemon take about so long for the topic, so that there is work left for those who come later."""
     trial.rate = trial.total / seconds
@@ -108,5 +143,6 @@ SCENARIOS = (
     Scenario("scale-1-3-1-2", "one daemon, three, one, two", scaled),
     Scenario("scale-1-2-1", "one daemon, two, one", shared_for_a_while),
     Scenario("rebalance-storm", f"{STORM} members join and leave", storm),
+    Scenario("clocks-differ", "wall clocks 1 h ahead and 1 h behind", clocks_differ),
     Scenario("sigterm-under-load", "SIGTERM in the middle of work", asked_to_stop),
 )
