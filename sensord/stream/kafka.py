@@ -78,13 +78,27 @@ class KafkaSource:
             polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000))
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             self._failed = True
-            raise OffsetsLost(f"the log no longer holds the position: {error}; see --accept-gap") from error
+            raise OffsetsLost(f"the log no longer holds {self._wanted(error)}; see --accept-gap") from error
         except Exception as error:  # whatever it was, the client loops for ever when polled again
             self._failed = True
             raise SourceFailed(f"Kafka at {self._servers}: poll raised {type(error).__name__}: {error}") from error
         departed, arrived = self._changes()
         records = {_partition(tp): _records(found) for tp, found in polled.items()}
         return Batch(departed, arrived, {p: found for p, found in records.items() if p in self._started})
+
+    def _wanted(self, error: KafkaError) -> str:
+        """Where we were about to read, and what there is instead, as far as the client and the broker tell."""
+        places = error.args[0] if error.args else None
+        if not isinstance(places, dict) or not places:
+            return f"the position: {error}"
+        wanted = {_partition(tp): offset for tp, offset in places.items()}
+        try:
+            holds = {
+                partition: f", only {b.beginning} to {b.end}" for partition, b in self.bounds(list(wanted)).items()
+            }
+        except Unreachable:
+            holds = {}
+        return ", ".join(f"offset {offset} of {p}{holds.get(p, '')}" for p, offset in wanted.items())
 
     def start(self, partition: Partition, offset: int) -> None:
         tp = _topic_partition(partition)

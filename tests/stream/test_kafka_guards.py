@@ -78,6 +78,12 @@ class Consumer:
         self.polls += 1
         raise self.failure
 
+    def beginning_offsets(self, asked: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(asked, 100)
+
+    def end_offsets(self, asked: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(asked, 200)
+
 
 def source(consumer: Consumer) -> KafkaSource:
     made = object.__new__(KafkaSource)
@@ -97,6 +103,9 @@ def test_any_exception_of_poll_ends_the_source_and_it_is_never_polled_again(fail
 
 
 def test_an_offset_that_is_gone_needs_a_person() -> None:
+    gone = OffsetOutOfRangeError({TopicPartition("pumps", 3): 1_524})
+    with pytest.raises(OffsetsLost, match=r"offset 1524 of pumps\[3\], only 100 to 200; see --accept-gap"):
+        source(Consumer(gone)).poll(0.1)
     with pytest.raises(OffsetsLost, match="--accept-gap"):
         source(Consumer(OffsetOutOfRangeError("gone"))).poll(0.1)
 

@@ -10,7 +10,7 @@ from tests.faults.servers import Broker
 from tests.faults.stage import Stage
 from tests.faults.trial import Stuck, Trial
 
-FROZEN_S = 40.0
+FROZEN_S = 45.0  # longer than an inspection of the log, and the request that it waits for
 BLACK_S = 15.0
 BRIEF_S = 3.0
 DELAY_S = 0.2
@@ -135,7 +135,14 @@ def _through_proxy(stage: Stage, trial: Trial) -> None:
 
 SCENARIOS = (
     Scenario("broker-restart", "kill -9 of the broker", restarted, recovery_s=RECOVERY_S, needs_broker=True),
-    Scenario("broker-freeze", f"broker hangs for {FROZEN_S:.0f} s", frozen, recovery_s=RECOVERY_S, needs_broker=True),
+    Scenario(
+        "broker-freeze",
+        f"broker hangs for {FROZEN_S:.0f} s",
+        frozen,
+        recovery_s=RECOVERY_S,
+        tells_ready=True,
+        needs_broker=True,
+    ),
     Scenario("broker-cut", "TCP cut, refused for 3 s", cut, recovery_s=RECOVERY_S, needs_broker=True),
     Scenario(
         "broker-black-hole", f"TCP black hole for {BLACK_S:.0f} s", black_hole, recovery_s=RECOVERY_S, needs_broker=True
