@@ -50,13 +50,14 @@ def previous_offset_unchecked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(progress, "_advance", mutated)
 
 
-def epoch_unchecked(patch: pytest.MonkeyPatch) -> None:
+def fence_unchecked(patch: pytest.MonkeyPatch) -> None:
+    """Neither the epoch nor the owner; one alone is hard to get past while the other stands."""
     advance = progress._advance
 
     def mutated(connection: Connection, mark: Checkpoint, now: datetime) -> bool:
         p = partition_progress.c
-        stored = connection.scalar(select(p.epoch).where(p.partition == mark.partition.number))
-        return advance(connection, replace(mark, epoch=stored or 0), now)
+        stored = connection.execute(select(p.epoch, p.owner).where(p.partition == mark.partition.number)).one()
+        return advance(connection, replace(mark, epoch=stored.epoch, owner=stored.owner), now)
 
     patch.setattr(progress, "_advance", mutated)
 
@@ -144,7 +145,7 @@ def waiting_readings_not_stored(patch: pytest.MonkeyPatch) -> None:
 
 SOON: list[Mutation] = [
     row_count_unchecked,
-    epoch_unchecked,
+    fence_unchecked,
     replay_skipped,
     late_readings_accepted,
     replayed_dead_letters_written_again,
