@@ -16,8 +16,8 @@ from sensord.daemon.owner import Owner, dead_members
 from sensord.daemon.policy import Pace
 from sensord.daemon.signals import Stop
 from sensord.daemon.watchdog import Watchdog
-from sensord.detection.fleet import Limits
-from sensord.errors import EXIT_FAILURE, SettingsInvalid
+from sensord.detection.fleet import Limits, make_ready
+from sensord.errors import EXIT_FAILURE, BundleInvalid, ModelMissing, SettingsInvalid
 from sensord.logs import configure
 from sensord.metrics import Metrics
 from sensord.model.signature import TrustedKeys
@@ -79,7 +79,7 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
             watchdog = Watchdog(clock, daemon.watchdog_s)
             progress = Progress(engine)
             stored = progress.partitions()
-            _look_for_bundles(models, settings.fleets.keys() - {each.fleet for each in stored if each.model_id})
+            _make_ready(models, settings.fleets.keys(), {each.fleet for each in stored if each.model_id})
             dead = dead_members([each.owner for each in stored], Owner.this())
             session_s = settings.kafka.session_timeout_s
             source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, session_s, dead)
@@ -96,10 +96,14 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
             engine.dispose()
 
 
-def _look_for_bundles(models: Models, new: Set[str]) -> None:
+def _make_ready(models: Models, fleets: Set[str], under_way: Set[str]) -> None:
     """Fail now, not at the first partition, where a fleet has nothing to start with; the others go on as they did."""
-    for fleet in sorted(new):
-        models.current(fleet)
+    for fleet in sorted(fleets):
+        try:
+            make_ready(models.current(fleet))
+        except (BundleInvalid, ModelMissing):
+            if fleet not in under_way:
+                raise
 
 
 def _demanded_channels(settings: Settings) -> dict[str, tuple[str, ...]]:

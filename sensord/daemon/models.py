@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from sensord.detection.channels.bank import Bank
+from sensord.detection.channels.bank import constants_of
 from sensord.errors import BundleAwaited, BundleInvalid, ModelMissing
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.model.signature import TrustedKeys
@@ -92,7 +92,7 @@ class Models:
                 f"published as bundle {stored.bundle_id} of fleet {fleet!r} is {bundle.id} of fleet "
                 f"{bundle.manifest.fleet!r}; import the right one: sensord model import FOLDER"
             )
-        Bank(bundle.profiles.events, len(bundle.channels))  # refuses what a fleet couldn't score with
+        constants_of(bundle.profiles.events, len(bundle.channels))  # refuses what a fleet couldn't score with
         wanted = self.channels.get(fleet)
         if wanted is not None and bundle.channels != wanted:
             raise BundleInvalid(

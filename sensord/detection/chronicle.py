@@ -3,7 +3,6 @@
 Used by `fleet`, which decides when. An alert's id follows from where and when it opened, so a replay writes the same.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid5
 
@@ -42,7 +41,6 @@ class Chronicle:
         self._devices = devices
         self._silent_s = silent_s
         self._pending: dict[UUID, AlertChange] = {}
-        self._moved: set[int] = set()  # slots whose open episode only went on
 
     # --- episodes ----------------------------------------------------------------------------------------------------
 
@@ -50,10 +48,6 @@ class Chronicle:
         """An episode opened at a reading: observed, expected, and each channel's share in it, (channels,) each."""
         shares = self._explained(observed, expected, share)
         self._add(self._episode(slot, shares=shares, evidence=self._evidence(slot)), "opened")
-
-    def went_on(self, slots: Iterable[int]) -> None:
-        """Open episodes took in another reading."""
-        self._moved.update(slots)
 
     def escalated(self, slot: int) -> None:
         """An episode became critical."""
@@ -95,20 +89,20 @@ class Chronicle:
 
     def pending(self) -> list[AlertChange]:
         """What a commit has to write; the same again until `settle`."""
-        for slot in sorted(self._moved):
+        for slot in self._devices.take_moved().tolist():
             if self._devices.phase[slot] >= episodes.OPEN:
                 self._add(self._episode(slot))
-        self._moved.clear()
         return list(self._pending.values())
 
     def settle(self) -> None:
         """What was pending is committed."""
-        self._pending, self._moved = {}, set()
+        self._devices.take_moved()
+        self._pending = {}
 
     def take_over(self, other: "Chronicle") -> None:
         """Go on with what another bundle's left to commit; its devices have the same slots."""
         other.pending()  # what went on under the other bundle names that one, whenever it is committed
-        self._pending, self._moved = other._pending, other._moved
+        self._pending = other._pending
 
     def _add(self, alert: Alert, *events: str) -> None:
         earlier = self._pending.get(alert.id)

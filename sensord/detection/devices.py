@@ -5,13 +5,18 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.bank import state_widths
+from sensord.detection.episodes import Episodes
+from sensord.detection.intake import NEVER, Presence, State
 from sensord.detection.pages import seal, unseal
+from sensord.detection.scorer import Memory
 from sensord.errors import StateUnreadable
 from sensord.readings import Floats, Integers
 
@@ -21,7 +26,6 @@ STATE_FORMATS = (1, 2)  # read; the last is written
 LEAST_CAPACITY = 64
 RING = 32  # last readings kept of each device
 EVENT = "event_"  # before an event channel's name: its column
-NEVER = np.iinfo(np.int64).min  # last_at of a device that was never seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,9 @@ class Devices:
         self.fields = fields(channels, state_size)
         self.ids: list[str] = []
         self.slots: dict[str, int] = {}
-        self._dirty: set[int] = set()
+        self.state: State  # all columns, for compiled code
+        self._moved = np.zeros(0, np.bool_)
+        self._touched = np.zeros(0, np.bool_)  # pages
         self._capacity = 0
         self._grow(LEAST_CAPACITY)
 
@@ -163,7 +169,13 @@ class Devices:
 
     def touch(self, slots: Integers) -> None:
         """Mark slots as changed since the last snapshot."""
-        self._dirty.update(np.unique(slots // PAGE).tolist())
+        self._touched[slots // PAGE] = True
+
+    def take_moved(self) -> Integers:
+        """Slots whose open episode only went on since this was last asked."""
+        moved = np.flatnonzero(self._moved)
+        self._moved[moved] = False
+        return moved
 
     def take_over(self, other: "Devices") -> None:
         """Copy all that doesn't belong to a network from the same devices under another one."""
@@ -183,7 +195,8 @@ class Devices:
             setattr(self, field.name, column)
         self.ids = names
         self.slots = {name: slot for slot, name in enumerate(names)}
-        self._dirty = set(range(self.page_count))
+        self._touched = np.ones(self.page_count, np.bool_)
+        self._bind()
 
     @property
     def page_count(self) -> int:
@@ -211,6 +224,23 @@ class Devices:
                 column[: self._capacity] = self._column(field)
             setattr(self, field.name, column)
         self._capacity = capacity
+        self._bind()
+
+    def _bind(self) -> None:
+        """Show the columns as they are now to compiled code."""
+        pages = -(-self._capacity // PAGE)
+        touched, moved = np.zeros(pages, np.bool_), np.zeros(self._capacity, np.bool_)
+        touched[: len(self._touched)] = self._touched[:pages]
+        moved[: len(self._moved)] = self._moved[: self._capacity]
+        self._touched, self._moved = touched, moved
+        columns: dict[str, Any] = {field.name: self._column(field) for field in self.fields}  # of kinds as named there
+        columns |= {"moved": moved, "touched": touched}
+        self.state = State(
+            Memory(*(columns[name] for name in Memory._fields)),
+            tuple(self.events(each.name) for each in EVENT_CHANNELS),
+            Presence(*(columns[name] for name in Presence._fields)),
+            Episodes(*(columns[name] for name in Episodes._fields)),
+        )
 
     def _column(self, field: Field) -> NDArray[np.generic]:
         column: NDArray[np.generic] = getattr(self, field.name)
@@ -220,7 +250,7 @@ class Devices:
 
     def dirty(self) -> list[int]:
         """Numbers of the pages changed since `settle`."""
-        return sorted(self._dirty)
+        return np.flatnonzero(self._touched).tolist()
 
     def dirty_pages(self) -> dict[int, bytes]:
         """Pages changed since `settle`, as bytes."""
@@ -228,7 +258,7 @@ class Devices:
 
     def settle(self) -> None:
         """The dirty pages are stored."""
-        self._dirty.clear()
+        self._touched[:] = False
 
     def _page(self, number: int) -> bytes:
         rows = slice(number * PAGE, min((number + 1) * PAGE, len(self.ids)))

@@ -1,19 +1,20 @@
-"""Runs of anomalous readings: calm -> pending -> open -> clearing -> closed, vectorised over a wave.
+"""Runs of anomalous readings: calm -> pending -> open -> clearing -> closed, a reading of one device at a time.
 
 A device has one episode at a time, whatever detectors call: one fault is one alert. The score has to call several
 readings in a row to open it; an event channel, which has its own patience, opens it at once and names it. `fleet`
 drives this and turns the transitions into alerts. All counting is in readings, all times are event time.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensord.compiled import F32, compiled, inlined
 from sensord.detection.alerts import Kind
 from sensord.detection.channels import EVENT_CHANNELS
-from sensord.detection.devices import Devices
-from sensord.detection.scorer import Flags
+from sensord.detection.channels.bank import Verdicts
+from sensord.detection.scorer import Counts, Flags
 from sensord.model.bundle import Tuning
 from sensord.readings import Floats, Integers
 
@@ -21,177 +22,231 @@ CALM, PENDING, OPEN, CLEARING = np.uint8(0), np.uint8(1), np.uint8(2), np.uint8(
 KINDS = tuple(Kind)  # a kind's code is its place here, and is stored: append only
 CODE = {kind: np.uint8(code) for code, kind in enumerate(KINDS)}
 ANOMALY, SPIKE = CODE[Kind.ANOMALY], CODE[Kind.SPIKE]
+CODES = np.array([CODE[each.kind] for each in EVENT_CHANNELS], np.uint8)  # of each event channel
+PLACES = np.array(
+    [next((i for i, each in enumerate(EVENT_CHANNELS) if each.kind is kind), -1) for kind in KINDS], np.int64
+)  # of each kind's event channel; -1: it has none
+
+OPENED, ESCALATED, CLOSED, MOVED, OVERDUE = 1, 2, 4, 8, 16  # what a reading did, as bits
+ZERO, UNKNOWN = F32(0), F32(np.nan)
 
 
-@dataclass(frozen=True, slots=True)
-class Transitions:
-    """Slots that changed in one wave, and those whose open episode moved on. overdue: open for longer than allowed."""
+class Episodes(NamedTuple):
+    """Columns of a device's state: (n,) each.
 
-    opened: Integers
-    escalated: Integers
-    closed: Integers
-    moved: Integers
-    overdue: Integers
-
-
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """Where in the log, and when, each reading of a wave stands; n rows."""
-
-    slots: Integers
-    at: Integers
-    offsets: Integers
-    positions: Integers
-
-    def rows(self, chosen: Flags) -> "Instant":
-        return Instant(self.slots[chosen], self.at[chosen], self.offsets[chosen], self.positions[chosen])
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """What all detectors say of a wave, by kind: (n, kinds) each, columns by `CODE`.
-
-    score, limit: NaN where a detector says nothing. calls: it calls the reading anomalous.
+    phase. kind: who named it; first_kind: as it opened. run: readings in a row that speak for the next change.
+    dead_time: readings left of it; dead_ratio: what is worse than this ends it. ratio_peak: by how much a limit was
+    exceeded at most. readings: anomalous ones. Scores and threshold are those of the detector that named it.
     """
 
-    score: Floats
-    limit: Floats
-    calls: Flags
+    phase: NDArray[np.uint8]
+    kind: NDArray[np.uint8]
+    first_kind: NDArray[np.uint8]
+    run: Counts
+    dead_time: Counts
+    dead_ratio: Floats
+    ratio_peak: Floats
+    opened_at: Integers
+    last_seen_at: Integers
+    first_offset: Integers
+    first_position: Counts
+    last_offset: Integers
+    readings: Counts
+    score_first: Floats
+    score_peak: Floats
+    score_last: Floats
+    threshold: Floats
+    critical: Flags
+
+
+class Rules(NamedTuple):
+    """Tuning, as episodes read it. longest: microseconds that one may be open. outlasts: readings after which what
+    began as a spike is none."""
+
+    open_after: int
+    close_after: int
+    critical: np.float32
+    dead_time: int
+    outlasts: np.float32
+    longest: int
 
     @classmethod
-    def nothing(cls, rows: int) -> "Called":
-        unknown = np.full((rows, len(KINDS)), np.nan, np.float32)
-        return cls(unknown, unknown.copy(), np.zeros(unknown.shape, np.bool_))
-
-    def rows(self, chosen: Flags) -> "Called":
-        return Called(self.score[chosen], self.limit[chosen], self.calls[chosen])
-
-    @property
-    def anomalous(self) -> Flags:
-        """Some detector calls: (n,)."""
-        return np.asarray(self.calls.any(axis=1))
-
-    @property
-    def kind(self) -> NDArray[np.uint8]:
-        """The code of the detector that names a reading: the first event channel that calls, else the score: (n,)."""
-        named = np.full(len(self.calls), ANOMALY, np.uint8)
-        for channel in reversed(EVENT_CHANNELS):
-            named[self.calls[:, CODE[channel.kind]]] = CODE[channel.kind]
-        return named
-
-    @property
-    def ratio(self) -> Floats:
-        """By how much the limit is exceeded, at most, among those who call; 0 where nobody does: (n,)."""
-        return np.asarray(np.where(self.calls, self.score / self.limit, np.float32(0)).max(axis=1))
+    def of(cls, tuning: Tuning, longest: int) -> Self:
+        outlasts = F32(3 * tuning.smoothing)
+        return cls(tuning.open_after, tuning.close_after, F32(tuning.critical), tuning.dead_time, outlasts, longest)
 
 
-def advance(devices: Devices, instant: Instant, called: Called, tuning: Tuning, max_episode_us: int) -> Transitions:
-    """Move the episodes of a wave's devices by one reading."""
-    slots = instant.slots
-    devices.dead_time[slots] = np.maximum(devices.dead_time[slots] - 1, 0)
-    busy = called.anomalous | (devices.phase[slots] != CALM)
-    instant, called = instant.rows(busy), called.rows(busy)
-    slots, anomalous, phase = instant.slots, called.anomalous, devices.phase[instant.slots]
+class Called(NamedTuple):
+    """What all detectors say of a reading. kind: the first event channel that calls names it, else the score. ratio: by
+    how much the limit is exceeded, at most, among those who call; 0 where nobody does."""
 
-    begins = anomalous & (phase == CALM)
-    _begin(devices, instant.rows(begins), called.rows(begins))
-    was_open = (phase == OPEN) | (phase == CLEARING)
-    _extend(devices, instant, called, anomalous)
-
-    run = _count(devices, slots, phase, anomalous)
-    instantly = called.calls.any(axis=1) & (called.kind != ANOMALY)
-    awake = (devices.dead_time[slots] == 0) | (called.ratio > devices.dead_ratio[slots])
-    opened = anomalous & ~was_open & awake & (instantly | (run >= tuning.open_after))
-    _name(devices, slots, called, opened & instantly)
-    closed = ~anomalous & was_open & (run >= tuning.close_after)
-    after = np.select(
-        [opened | (anomalous & was_open), anomalous, closed | ~was_open], [OPEN, PENDING, CALM], CLEARING
-    ).astype(np.uint8)
-    devices.phase[slots] = after
-    devices.run[slots[opened]] = 0
-    devices.first_kind[slots[opened]] = devices.kind[slots[opened]]
-    rest(devices, slots[closed], tuning)
-    renamed = _rename_spikes(devices, slots, called, was_open & anomalous, tuning)
-    escalated = np.union1d(_escalate(devices, slots[after == OPEN], tuning), renamed)
-    goes_on = was_open & ~closed
-    overdue = goes_on & (instant.at - devices.opened_at[slots] > max_episode_us)
-    return Transitions(
-        slots[opened], np.setdiff1d(escalated, slots[opened]), slots[closed], slots[goes_on], slots[overdue]
-    )
+    anomalous: bool
+    kind: np.uint8
+    ratio: np.float32
 
 
-def _begin(devices: Devices, instant: Instant, called: Called) -> None:
-    slots = instant.slots
-    devices.opened_at[slots] = instant.at
-    devices.first_offset[slots] = instant.offsets
-    devices.first_position[slots] = instant.positions
-    devices.readings[slots] = 0
-    devices.ratio_peak[slots] = 0
-    devices.critical[slots] = False
-    _name(devices, slots, called, np.ones(len(slots), np.bool_))
+class Place(NamedTuple):
+    """Where in the log, and when, a reading stands."""
+
+    at: int
+    offset: int
+    position: int
 
 
-def _name(devices: Devices, slots: Integers, called: Called, rows: Flags) -> None:
-    """Give episodes the kind that is called now; their figures are that detector's from here on."""
-    slots, kind = slots[rows], called.kind[rows]
-    score = called.score[rows, :][np.arange(len(slots)), kind]
-    devices.kind[slots] = kind
-    devices.threshold[slots] = called.limit[rows, :][np.arange(len(slots)), kind]
-    devices.score_first[slots] = score
-    devices.score_last[slots] = score
-    devices.score_peak[slots] = score
+@inlined
+def call(score: np.float32, limit: np.float32, alarmed: bool, verdicts: Verdicts) -> Called:
+    """What the score and the event channels say together."""
+    kind, ratio = ANOMALY, score / limit if alarmed else ZERO
+    anomalous = alarmed
+    for back in range(len(verdicts.flagged)):
+        place = len(verdicts.flagged) - 1 - back
+        if verdicts.flagged[place]:
+            kind, anomalous = CODES[place], True
+            ratio = max(ratio, verdicts.highest[place] / verdicts.limit[place])
+    return Called(anomalous, kind, ratio)
 
 
-def _extend(devices: Devices, instant: Instant, called: Called, anomalous: Flags) -> None:
+@inlined
+def _own(kind: np.uint8, score: np.float32, verdicts: Verdicts) -> np.float32:
+    """The score of the detector of a kind; NaN where it says nothing."""
+    if kind == ANOMALY:
+        return score
+    place = PLACES[kind]
+    return verdicts.highest[place] if place >= 0 else UNKNOWN
+
+
+@compiled
+def _name(e: Episodes, slot: int, called: Called, score: np.float32, limit: np.float32, verdicts: Verdicts) -> None:
+    """Give an episode the kind that is called now; its figures are that detector's from here on."""
+    own = _own(called.kind, score, verdicts)
+    e.kind[slot] = called.kind
+    e.threshold[slot] = limit if called.kind == ANOMALY else verdicts.limit[PLACES[called.kind]]
+    e.score_first[slot] = own
+    e.score_last[slot] = own
+    e.score_peak[slot] = own
+
+
+@inlined
+def _begin(e: Episodes, slot: int, place: Place) -> None:
+    e.opened_at[slot] = place.at
+    e.first_offset[slot] = place.offset
+    e.first_position[slot] = place.position
+    e.readings[slot] = 0
+    e.ratio_peak[slot] = ZERO
+    e.critical[slot] = False
+
+
+@inlined
+def _extend(e: Episodes, slot: int, place: Place, called: Called, score: np.float32, verdicts: Verdicts) -> None:
     """Move on the figures, which are those of the detector that named the episode."""
-    slots = instant.slots
-    own = called.score[np.arange(len(slots)), devices.kind[slots]]
-    devices.score_last[slots] = np.where(np.isnan(own), devices.score_last[slots], own)
-    devices.last_seen_at[slots[anomalous]] = instant.at[anomalous]
-    devices.last_offset[slots[anomalous]] = instant.offsets[anomalous]
-    devices.score_peak[slots] = np.where(anomalous, np.fmax(devices.score_peak[slots], own), devices.score_peak[slots])
-    devices.ratio_peak[slots] = np.maximum(devices.ratio_peak[slots], called.ratio)
-    devices.readings[slots] += anomalous
+    own = _own(e.kind[slot], score, verdicts)
+    known = not np.isnan(own)
+    if known:
+        e.score_last[slot] = own
+    e.ratio_peak[slot] = max(e.ratio_peak[slot], called.ratio)
+    if called.anomalous:
+        e.last_seen_at[slot] = place.at
+        e.last_offset[slot] = place.offset
+        e.readings[slot] += 1
+        if known and not e.score_peak[slot] >= own:
+            e.score_peak[slot] = own
 
 
-def _count(devices: Devices, slots: Integers, phase: NDArray[np.uint8], anomalous: Flags) -> NDArray[np.int32]:
+@inlined
+def _count(e: Episodes, slot: int, phase: np.uint8, anomalous: bool) -> int:
     """Readings in a row that speak for the next change: anomalous ones until it opens, calm ones until it closes."""
-    goes_on = np.select([phase == PENDING, phase == CLEARING], [anomalous, ~anomalous], False)
-    counts_now = np.where((phase == CALM) | (phase == PENDING), anomalous, ~anomalous)
-    run = np.where(counts_now, np.where(goes_on, devices.run[slots], 0) + 1, 0).astype(np.int32)
-    devices.run[slots] = run
+    speaks = anomalous if phase <= PENDING else not anomalous
+    goes_on = phase in (PENDING, CLEARING)
+    run = (int(e.run[slot]) + 1 if goes_on else 1) if speaks else 0
+    e.run[slot] = run
     return run
 
 
-def _rename_spikes(devices: Devices, slots: Integers, called: Called, rows: Flags, tuning: Tuning) -> Integers:
+@inlined
+def _is_no_spike(e: Episodes, slot: int, called: Called, rules: Rules) -> bool:
     """What began as a spike and goes on is no spike: another event channel names it, or the score once the smoothed
     residual has had time to forget the spike itself."""
-    spikes = rows & (devices.kind[slots] == SPIKE)
-    named = (called.kind != ANOMALY) & (called.kind != SPIKE)
-    outlasted = (called.kind == ANOMALY) & (devices.readings[slots] >= 3 * tuning.smoothing)
-    renamed = spikes & (named | outlasted)
-    _name(devices, slots, called, renamed)
-    return np.asarray(slots[renamed])
+    if e.kind[slot] != SPIKE or called.kind == SPIKE:
+        return False
+    return called.kind != ANOMALY or bool(F32(e.readings[slot]) >= rules.outlasts)
 
 
-def _escalate(devices: Devices, slots: Integers, tuning: Tuning) -> Integers:
-    beyond = devices.score_peak[slots] > np.float32(tuning.critical) * devices.threshold[slots]
-    new = slots[beyond & ~devices.critical[slots]]
-    devices.critical[new] = True
-    return new
+@inlined
+def _escalate(e: Episodes, slot: int, rules: Rules) -> bool:
+    beyond = e.phase[slot] == OPEN and e.score_peak[slot] > rules.critical * e.threshold[slot]
+    if not beyond or e.critical[slot]:
+        return False
+    e.critical[slot] = True
+    return True
 
 
-def rest(devices: Devices, slots: Integers, tuning: Tuning) -> None:
+@inlined
+def rest(e: Episodes, slot: int, rules: Rules) -> None:
     """Begin the dead time after an episode: only what is worse than that opens the next one."""
-    devices.phase[slots] = CALM
-    devices.run[slots] = 0
-    devices.dead_time[slots] = tuning.dead_time
-    devices.dead_ratio[slots] = devices.ratio_peak[slots]
+    e.phase[slot] = CALM
+    e.run[slot] = 0
+    e.dead_time[slot] = rules.dead_time
+    e.dead_ratio[slot] = e.ratio_peak[slot]
 
 
-def break_off(devices: Devices, slots: Integers) -> Integers:
-    """End the episodes of devices that start afresh; returns the slots whose episode was open."""
-    was_open = slots[devices.phase[slots] >= OPEN]
-    devices.phase[slots] = CALM
-    devices.run[slots] = 0
+@inlined
+def _phase_after(anomalous: bool, is_open: bool, closed: bool) -> np.uint8:
+    if anomalous:
+        return OPEN if is_open else PENDING
+    return CLEARING if is_open and not closed else CALM
+
+
+@inlined
+def advance(
+    e: Episodes,
+    slot: int,
+    place: Place,
+    called: Called,
+    score: np.float32,
+    limit: np.float32,
+    verdicts: Verdicts,
+    rules: Rules,
+) -> int:
+    """Move a device's episode by one reading; returns what it did."""
+    e.dead_time[slot] = max(e.dead_time[slot] - 1, 0)
+    phase, anomalous = e.phase[slot], called.anomalous
+    if phase == CALM:
+        if not anomalous:
+            return 0
+        _begin(e, slot, place)
+        _name(e, slot, called, score, limit, verdicts)
+    was_open = phase >= OPEN
+    _extend(e, slot, place, called, score, verdicts)
+    run = _count(e, slot, phase, anomalous)
+    instantly = anomalous and called.kind != ANOMALY
+    awake = e.dead_time[slot] == 0 or called.ratio > e.dead_ratio[slot]
+    opened = anomalous and not was_open and awake and (instantly or run >= rules.open_after)
+    if opened and instantly:
+        _name(e, slot, called, score, limit, verdicts)
+    closed = was_open and not anomalous and run >= rules.close_after
+
+    e.phase[slot] = _phase_after(anomalous, opened or was_open, closed)
+    if opened:
+        e.run[slot] = 0
+        e.first_kind[slot] = e.kind[slot]
+    if closed:
+        rest(e, slot, rules)
+    renamed = was_open and anomalous and _is_no_spike(e, slot, called, rules)
+    if renamed:
+        _name(e, slot, called, score, limit, verdicts)
+    escalated = _escalate(e, slot, rules) or renamed
+    did = (OPENED if opened else 0) | (CLOSED if closed else 0) | (ESCALATED if escalated and not opened else 0)
+    if was_open and not closed:
+        did |= MOVED
+        if place.at - e.opened_at[slot] > rules.longest:
+            did |= OVERDUE
+    return did
+
+
+@compiled
+def break_off(e: Episodes, slot: int) -> bool:
+    """End the episode of a device that starts afresh; True if it was open."""
+    was_open = bool(e.phase[slot] >= OPEN)
+    e.phase[slot] = CALM
+    e.run[slot] = 0
     return was_open

@@ -13,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensord.clock import MICROSECONDS
-from sensord.detection import episodes, silence
+from sensord.compiled import plain
+from sensord.detection import devices, episodes, intake, silence
 from sensord.detection.alerts import AlertChange, Reason
-from sensord.detection.channels.bank import Bank, Verdict
-from sensord.detection.channels.contract import Seen
+from sensord.detection.channels.bank import constants_of
 from sensord.detection.chronicle import Chronicle, Origin
-from sensord.detection.devices import NEVER, RING, Devices
-from sensord.detection.episodes import ANOMALY, CODE, KINDS, Called, Instant
-from sensord.detection.scorer import RESIDUAL_LIMIT, Flags, Memory, Scored, Scorer, restart, shares
-from sensord.detection.silence import WITNESS, Absence, Patience, Silence
+from sensord.detection.devices import RING, Devices
+from sensord.detection.episodes import CLOSED, ESCALATED, OPENED, OVERDUE
+from sensord.detection.intake import AGAIN, BROKEN, GAP
+from sensord.detection.scorer import Flags, Norms, Pace, shares
+from sensord.detection.silence import Absence, Patience, Silence
 from sensord.model.bundle import Bundle
-from sensord.model.network import WAVE, Stepper
-from sensord.readings import Floats, Integers, Readings, waves
+from sensord.model.network import INPUT_LIMIT, WAVE, Stepper
+from sensord.model.steps import ELSEWHERE, weights_of
+from sensord.readings import Floats, Integers, Partition, Readings, waves
 
 FOREVER = 1 << 60  # microseconds
 EVIDENCE_AGAIN = RING // 2  # readings into an episode when its evidence is taken again, now with what came after
@@ -33,10 +35,10 @@ EVIDENCE_AGAIN = RING // 2  # readings into an episode when its evidence is take
 class Outcome(IntEnum):
     """What became of a reading."""
 
-    SCORED = 0
-    WARM_UP = 1
-    LATE = 2
-    RESET = 3
+    SCORED = int(intake.SCORED)
+    WARM_UP = int(intake.WARM_UP)
+    LATE = int(intake.LATE)
+    RESET = int(intake.RESET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +112,14 @@ class Fleet:
         self.origin = origin
         self._device = device
         self._limits = limits
-        self._max_gap = _us(limits.max_gap_s)
         self._patience = limits.patience(bundle.manifest.period_s)
-        self._tuning = bundle.manifest.tuning
-        self._scorer = Scorer(Stepper(bundle.network, device), bundle.profiles, self._tuning)
-        self._bank = Bank(bundle.profiles.events, len(bundle.channels))
+        channels = len(bundle.channels)
+        self._model = _model(bundle, limits, device)
+        self._desk = intake.Desk.for_one(channels, self._model)
+        self._stepper = Stepper(bundle.network, device) if self._model.weights.kind == ELSEWHERE else None
         self._profile_rows = {name: row for row, name in enumerate(bundle.profiles.device_ids, start=1)}
         self._profile = np.zeros(0, np.int32)  # of each slot
-        self.devices = Devices(len(bundle.channels), bundle.network.state_size)
+        self.devices = Devices(channels, bundle.network.state_size)
         silent_s = self._patience.silent / MICROSECONDS if self._patience else 0.0
         self._chronicle = Chronicle(bundle, origin, self.devices, silent_s)
 
@@ -125,21 +127,22 @@ class Fleet:
 
     def observe(self, readings: Readings) -> Observation:
         """Take readings in, in order; late and repeated ones change nothing."""
-        seen = Observation.blank(len(readings), len(self.bundle.channels))
-        slots = self._find(readings.device_ids)
-        positions = readings.positions
+        n, channels = len(readings), len(self.bundle.channels)
+        seen = Observation.blank(n, channels)
+        slots, at, offsets = self._find(readings.device_ids), plain(readings.at), plain(readings.offsets)
+        batch = intake.Batch(slots, at, offsets, plain(readings.positions), plain(readings.values), self._profile)
         shown, before = silence.latest_witnessed(self.devices), self.devices.last_at[slots]
-        witness = np.zeros(len(readings), np.bool_)
-        for wave in waves(slots):
-            for rows in np.split(wave, range(WAVE, len(wave), WAVE)):
-                instant = Instant(slots[rows], readings.at[rows], readings.offsets[rows], positions[rows])
-                self._observe_wave(rows, instant, readings.values[rows], seen)
-                witness[rows] = self.devices.steady[slots[rows]] >= WITNESS
+        witness = np.zeros(n, np.bool_)
+        told = (seen.outcome, seen.score, seen.limit, seen.alarmed, seen.kind, seen.in_episode, seen.expected)
+        elsewhere = self._stepper is not None
+        out = intake.Outcome(*told, witness, np.zeros((n if elsewhere else 0, channels), np.float32))
+        for wave in waves(slots) if elsewhere else [np.arange(n)]:
+            self._take(wave, batch, out)
         if self._patience is not None:
             accepted = seen.outcome != Outcome.LATE
-            batch = silence.Batch(slots, readings.at, before, accepted, witness & accepted)
-            for each in silence.follow(self.devices, batch, shown, self._patience):
-                self._tell_silence(each, int(readings.offsets[each.row]), int(positions[each.row]))
+            followed = silence.Batch(slots, batch.at, before, accepted, witness & accepted)
+            for each in silence.follow(self.devices, followed, shown, self._patience):
+                self._tell_silence(each, int(batch.offsets[each.row]), int(batch.positions[each.row]))
         return seen
 
     def _find(self, device_ids: list[str]) -> Integers:
@@ -150,149 +153,59 @@ class Fleet:
             self._profile = np.r_[self._profile, np.array(new, np.int32)]
         return slots
 
-    def _observe_wave(self, rows: Integers, wave: Instant, values: Floats, seen: Observation) -> None:
-        timely = wave.at > self.devices.last_at[wave.slots]
-        if not timely.all():
-            rows, values = rows[timely], values[timely]
-            wave = Instant(wave.slots[timely], wave.at[timely], wave.offsets[timely], wave.positions[timely])
-        if not len(rows):
+    def _take(self, rows: Integers, batch: intake.Batch, out: intake.Outcome) -> None:
+        """Take rows in, stopping wherever alerts have something to tell. Where torch steps the network: one wave."""
+        place, state = 0, self.devices.state
+        while place < len(rows):
+            place, did = intake.take(rows, place, batch, state, self._model, self._desk, out)
+            if did:
+                self._tell(rows[place if did == GAP else place - 1], did, batch, out)
+        if self._stepper is None:
             return
-        self._restart_after_gaps(wave)
-        scored = self._score(wave.slots, values)
-        called, verdicts = self._call(wave, values, scored)
-        self._remember(wave, values, scored)
-        self._follow_episodes(wave, values, scored, called, verdicts)
-        self.devices.touch(wave.slots)
-
-        outcome = np.where(np.isnan(scored.score), Outcome.WARM_UP, Outcome.SCORED)
-        seen.outcome[rows] = np.where(scored.broken, Outcome.RESET, outcome)
-        seen.score[rows], seen.limit[rows] = scored.score, scored.limit
-        seen.alarmed[rows], seen.kind[rows], seen.expected[rows] = called.anomalous, called.kind, scored.expected
-        seen.in_episode[rows] = self.devices.phase[wave.slots] != episodes.CALM
-
-    def _score(self, slots: Integers, values: Floats) -> Scored:
-        memory = self._gather(slots)
-        scored = self._scorer.score(values, self._profile[slots], memory)
-        self._scatter(slots, memory)
-        return scored
-
-    def _restart_after_gaps(self, wave: Instant) -> None:
-        last = self.devices.last_at[wave.slots]
-        gap = (last != NEVER) & (wave.at - np.maximum(last, 0) > self._max_gap)
-        if not gap.any():
-            return
-        slots = wave.slots[gap]
-        self.devices.steady[slots] = 0
-        for slot in episodes.break_off(self.devices, slots).tolist():
-            self._chronicle.closed(slot, Reason.GAP)
-        memory = self._gather(slots)
-        restart(memory, np.ones(len(slots), np.bool_))
-        self._scatter(slots, memory)
-
-    def _gather(self, slots: Integers) -> Memory:
-        d = self.devices
-        return Memory(
-            recurrent=d.recurrent[slots],
-            expected=d.expected[slots],
-            smoothed=d.smoothed[slots],
-            baseline=d.baseline[slots],
-            peak=d.peak[slots],
-            course=d.course[slots],
-            warm=d.warm[slots],
-            settled=d.settled[slots],
-            alarmed=d.alarmed[slots],
-            slack=d.slack[slots],
-        )
-
-    def _scatter(self, slots: Integers, memory: Memory) -> None:
-        d = self.devices
-        d.recurrent[slots], d.expected[slots] = memory.recurrent, memory.expected
-        d.smoothed[slots], d.baseline[slots] = memory.smoothed, memory.baseline
-        d.peak[slots], d.course[slots] = memory.peak, memory.course
-        d.warm[slots], d.settled[slots] = memory.warm, memory.settled
-        d.alarmed[slots], d.slack[slots] = memory.alarmed, memory.slack
-
-    def _remember(self, wave: Instant, values: Floats, scored: Scored) -> None:
-        d, slots = self.devices, wave.slots
-        place = d.seen[slots] % RING
-        d.ring_at[slots, place] = wave.at
-        d.ring_observed[slots, place] = values
-        d.ring_expected[slots, place] = scored.expected
-        d.first_at[slots] = np.where(d.seen[slots] == 0, wave.at, d.first_at[slots])
-        d.last_at[slots] = wave.at
-        d.seen[slots] += 1
-        d.steady[slots] = np.minimum(d.steady[slots] + 1, WITNESS)
-        witnesses = d.steady[slots] >= WITNESS
-        d.witnessed_at[slots] = np.where(witnesses, wave.at, d.witnessed_at[slots])
+        for part in np.split(rows, range(WAVE, len(rows), WAVE)):
+            after = self._stepper.step(_seen(out.inputs[part]), state.memory.recurrent[batch.slots[part]])
+            place = 0
+            while place < len(part):
+                place, did = intake.stepped(part, place, batch, after, state, self._model, self._desk, out)
+                if did:
+                    self._tell(part[place - 1], did, batch, out)
 
     # --- episodes and alerts -----------------------------------------------------------------------------------------
 
-    def _call(self, wave: Instant, values: Floats, scored: Scored) -> tuple[Called, list[Verdict]]:
-        """What the score and the event channels say of a wave."""
-        profiles, slots = self.bundle.profiles, wave.slots
-        rows = self._profile[slots]
-        mean, scale = profiles.mean[rows], profiles.scale[rows]
-        z = np.clip((values - mean) / scale, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        error = np.clip((values - scored.expected) / scale, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        frozen = scored.alarmed | (self.devices.phase[slots] >= episodes.OPEN)
-        judged = ~np.isnan(scored.score)
-        states = {each.name: self.devices.events(each.name)[slots] for each in self._bank.active}
-        verdicts = self._bank.judge(Seen(wave.at, z, error, judged, frozen), rows, states)
-        accepting = self.devices.accepting[slots]
-        if accepting.any():
-            self._bank.accept(verdicts, states, accepting)
-            self.devices.accepting[slots] = False
-
-        called = Called.nothing(len(slots))
-        called.score[:, ANOMALY], called.limit[:, ANOMALY] = scored.score, scored.limit
-        called.calls[:, ANOMALY] = scored.alarmed
-        for each, verdict in zip(self._bank.active, verdicts, strict=True):
-            self.devices.events(each.name)[slots] = states[each.name]
-            code = CODE[each.kind]
-            called.score[:, code], called.limit[:, code] = verdict.highest, verdict.limit
-            called.calls[:, code] = verdict.flagged & ~accepting
-        return called, verdicts
-
-    def _follow_episodes(
-        self, wave: Instant, values: Floats, scored: Scored, called: Called, verdicts: Sequence[Verdict]
-    ) -> None:
-        devices = self.devices
-        broken = wave.slots[scored.broken]
-        for slot in episodes.break_off(devices, broken).tolist() if len(broken) else ():
-            self._chronicle.closed(slot, Reason.RESET)
-        moves = episodes.advance(devices, wave, called, self._tuning, _us(self._limits.max_episode_s))
-        row_of = {slot: row for row, slot in enumerate(wave.slots.tolist())} if len(moves.opened) else {}
-        for slot in moves.opened.tolist():
-            row = row_of[slot]
-            share = self._blame(slot, row, scored, verdicts)
-            self._chronicle.opened(slot, values[row], scored.expected[row], share)
-        for slot in moves.escalated.tolist():
+    def _tell(self, row: int, did: int, batch: intake.Batch, out: intake.Outcome) -> None:
+        """Write down what a reading did to its device, of which everything still is as the reading left it."""
+        slot = int(batch.slots[row])
+        if did & GAP:
+            self._chronicle.closed(slot, Reason.GAP)
+        if did & OPENED:
+            self._chronicle.opened(slot, batch.values[row], out.expected[row], self._blame(slot))
+        if did & ESCALATED:
             self._chronicle.escalated(slot)
-        for slot in moves.closed.tolist():
+        if did & CLOSED:
             self._chronicle.closed(slot, Reason.CLEARED)
-        again = moves.moved[devices.readings[moves.moved] == EVIDENCE_AGAIN]
-        for slot in again.tolist():
+        if did & AGAIN:
             self._chronicle.seen_again(slot)
-        self._chronicle.went_on(moves.moved.tolist())
-        for slot in moves.overdue.tolist():
+        if did & BROKEN:
+            self._chronicle.closed(slot, Reason.RESET)
+        elif did & OVERDUE:
             self._take_for_normal(slot, Reason.NEW_NORMAL)
 
-    def _blame(self, slot: int, row: int, scored: Scored, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:
-        """Each channel's share in what opened an episode, by the detector that named it: (channels,), sums to 1."""
-        kind = KINDS[self.devices.kind[slot]]
-        for each, verdict in zip(self._bank.active, verdicts, strict=True):
-            if each.kind is kind:
-                return verdict.shares(row)
+    def _blame(self, slot: int) -> NDArray[np.float64]:
+        """Each channel's share in what has just opened an episode, by the detector that named it: (channels,), sums to
+        1."""
+        place = int(episodes.PLACES[self.devices.kind[slot]])
+        if place >= 0:
+            return self._desk.verdicts.shares(place)
         profiles, profile = self.bundle.profiles, self._profile[slot : slot + 1]
         hidden, channels = self.bundle.network.shape.hidden, len(self.bundle.channels)
         feedback = profiles.head[profile, :, hidden : hidden + channels]
-        return np.asarray(shares(scored.deviation[row : row + 1], profiles.precision[profile], feedback)[0])
+        return np.asarray(shares(self._desk.room.deviation[None], profiles.precision[profile], feedback)[0])
 
     def _take_for_normal(self, slot: int, reason: Reason) -> None:
         """Close the open episode, and let what the device shows now be its level."""
         devices = self.devices
         self._chronicle.closed(slot, reason)
-        episodes.rest(devices, np.array([slot]), self._tuning)
+        episodes.rest(devices.state.episodes, slot, self._model.rules)
         devices.baseline[slot] = devices.smoothed[slot]
         devices.course[slot] = 0
         devices.peak[slot] = 0
@@ -383,15 +296,20 @@ class Fleet:
 
     def _warm(self, slots: Integers) -> None:
         """Score the ring's readings from a fresh state, raising nothing."""
-        d = self.devices
+        state, channels = self.devices.state, len(self.bundle.channels)
+        nowhere = np.full((0 if self._stepper is None else len(slots), channels), np.nan, np.float32)
         for back in range(RING, 0, -1):
-            known = d.seen[slots] >= back
-            place = (d.seen[slots] - back) % RING
-            if known.any():
-                rows, ring = slots[known], place[known]
-                values, nowhere = d.ring_observed[rows, ring], np.zeros(len(rows), np.int64)
-                scored = self._score(rows, values)
-                self._call(Instant(rows, d.ring_at[rows, ring], nowhere, nowhere), values, scored)
+            inputs = nowhere.copy()
+            intake.warm(slots, back, self._profile, state, self._model, self._desk, inputs)
+            if self._stepper is not None:
+                self._step_warm(slots, inputs)
+
+    def _step_warm(self, slots: Integers, inputs: Floats) -> None:
+        had = ~np.isnan(inputs[:, 0])
+        slots, inputs, state = slots[had], inputs[had], self.devices.state
+        if self._stepper is not None and len(slots):
+            after = self._stepper.step(_seen(inputs), state.memory.recurrent[slots])
+            intake.warmed(slots, inputs, after, self._profile, state, self._model, self._desk)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -411,3 +329,33 @@ class Fleet:
         """Take over stored state. Raises StateUnreadable."""
         self.devices.load(pages)
         self._find([])
+
+
+def make_ready(bundle: Bundle) -> None:
+    """Have everything compiled, or read from where it is kept, before anybody waits for it: half a minute at worst."""
+    nowhere = Partition("", 0)
+    one = Fleet(bundle, Origin("", nowhere, ""), Limits(silent_periods=1.0))
+    zero = np.zeros(1, np.int64)
+    one.observe(Readings(nowhere, [""], zero, bundle.profiles.mean[:1], zero))
+    one.under(bundle)
+
+
+def _seen(inputs: Floats) -> Floats:
+    """Readings as the network is to see them; zeros for those that it isn't to see at all."""
+    limit = np.float32(INPUT_LIMIT)
+    return np.asarray(np.clip(np.nan_to_num(inputs), -limit, limit))
+
+
+def _model(bundle: Bundle, limits: Limits, device: str) -> intake.Model:
+    """A bundle as compiled code reads it. The network is stepped by torch on any device but the processor."""
+    weights = weights_of(bundle.network.cell)
+    return intake.Model(
+        Norms.of(bundle.profiles),
+        constants_of(bundle.profiles.events, len(bundle.channels)),
+        weights if device == "cpu" else weights._replace(kind=ELSEWHERE),
+        Pace.of(bundle.manifest.tuning),
+        episodes.Rules.of(bundle.manifest.tuning, _us(limits.max_episode_s)),
+        _us(limits.max_gap_s),
+        devices.PAGE,
+        EVIDENCE_AGAIN,
+    )

@@ -1,27 +1,30 @@
-"""Scores a wave: reconstruction error, smoothed and compared with what the device's history allows.
+"""Scores a reading: reconstruction error, smoothed and compared with what the device's history allows.
 
-Used by `fleet` for live readings and by the trainer's calibration, so that both judge alike. Per reading it costs one
-step of the network and a fixed amount of arithmetic; every row is computed independently of the others in its wave.
+Used by `fleet` for live readings and by the trainer's calibration, so that both judge alike. Compiled, one device at a
+time: nothing that happens to others changes a bit of its score.
 """
 
-from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensord.compiled import F32, inlined, plain
 from sensord.model.bundle import Profiles, Tuning
-from sensord.model.network import INPUT_LIMIT, Stepper
+from sensord.model.network import INPUT_LIMIT
+from sensord.model.steps import Weights, Work, step, work_for
 from sensord.readings import Floats
 
-RESIDUAL_LIMIT = np.float32(1e6)  # scaled values are held within this, so that squares stay finite in float32
+RESIDUAL_LIMIT = F32(1e6)  # scaled values are held within this, so that squares stay finite in float32
+INPUT = F32(INPUT_LIMIT)
+ZERO, ONE, HALF, UNKNOWN = F32(0), F32(1), F32(0.5), F32(np.nan)
+
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int32]
 
 
-@dataclass(slots=True)
-class Memory:
-    """What scoring keeps of each device between readings; arrays of n rows, changed in place.
+class Memory(NamedTuple):
+    """What scoring keeps of each device between readings; a row a device, changed in place.
 
     recurrent (n, state_size). expected (n, channels): the head's word on the next reading, scaled. smoothed f and
     baseline b of the residual (n, channels), scaled. peak (n,): maximum of the score, decaying while calm. course
@@ -57,180 +60,238 @@ class Memory:
             slack=np.zeros(n, np.float32),
         )
 
-    def first(self, n: int) -> Self:
-        """The first n rows, as views."""
-        return type(self)(
-            recurrent=self.recurrent[:n],
-            expected=self.expected[:n],
-            smoothed=self.smoothed[:n],
-            baseline=self.baseline[:n],
-            peak=self.peak[:n],
-            course=self.course[:n],
-            warm=self.warm[:n],
-            settled=self.settled[:n],
-            alarmed=self.alarmed[:n],
-            slack=self.slack[:n],
+
+class Norms(NamedTuple):
+    """Profiles as the scorer reads them; a row a profile. head (rows, inputs, channels), the rest as in `Profiles`."""
+
+    mean: Floats
+    scale: Floats
+    head: Floats
+    precision: Floats
+    threshold: Floats
+    usual: Floats
+
+    @classmethod
+    def of(cls, profiles: Profiles) -> Self:
+        return cls(
+            plain(profiles.mean),
+            plain(profiles.scale),
+            np.array(profiles.head.transpose(0, 2, 1), np.float32, order="C"),
+            plain(profiles.precision),
+            plain(profiles.threshold),
+            plain(profiles.usual),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What one wave gave; n rows.
+class Pace(NamedTuple):
+    """Tuning as the scorer reads it: spans in readings, in float32. longest_slack: logarithm."""
 
-    score and limit (n,): NaN while warming up. deviation u (n, channels): smoothed residual less its baseline,
-    scaled. expected (n, channels): in channel units, NaN where nothing was expected yet. broken (n,): rows whose state
-    came out non-finite and was reset.
+    warm_up: int
+    smoothing: np.float32
+    baseline: np.float32
+    decay: np.float32
+    peak_share: np.float32
+    clear_share: np.float32
+    adaptation: np.float32
+    longest_slack: np.float32
+
+    @classmethod
+    def of(cls, tuning: Tuning) -> Self:
+        shares = (tuning.decay, tuning.peak_share, tuning.clear_share)
+        decay, peak_share, clear_share = map(F32, shares)
+        spans = F32(tuning.smoothing), F32(tuning.baseline)
+        return cls(
+            tuning.warm_up,
+            *spans,
+            decay,
+            peak_share,
+            clear_share,
+            F32(tuning.adaptation),
+            F32(np.log(tuning.adaptation_limit)),
+        )
+
+
+class Room(NamedTuple):
+    """Where what is known of the reading at hand is put: (channels,) each, but inputs: what the head sees, (inputs,).
+
+    z: scaled, as expected where absent. deviation u: smoothed residual less its baseline, scaled. expected: in channel
+    units, NaN where nothing was expected yet. covector, held: the scorer's own.
     """
 
-    score: Floats
-    limit: Floats
-    alarmed: Flags
+    z: Floats
     deviation: Floats
     expected: Floats
-    broken: Flags
+    covector: Floats
+    held: Floats
+    inputs: Floats
+    work: Work
+
+    @classmethod
+    def for_one(cls, channels: int, inputs: int, weights: Weights) -> Self:
+        z, deviation, expected, covector, held = np.zeros((5, channels), np.float32)
+        return cls(z, deviation, expected, covector, held, np.zeros(inputs, np.float32), work_for(weights))
 
 
-class Judge:
-    """Profiles and tuning: what turns a reading and what was expected of it into a score.
+@inlined
+def _apply(matrix: Floats, vector: Floats, product: Floats) -> None:
+    """product = matrix @ vector, of a symmetric matrix."""
+    product[:] = ZERO
+    for k in range(len(vector)):
+        factor = vector[k]
+        for j in range(len(product)):
+            product[j] += matrix[k, j] * factor
 
-    It steps no network, so calibration runs it over histories whose expectations are known already.
+
+@inlined
+def distance(deviation: Floats, precision: Floats, covector: Floats) -> np.float32:
+    """Mahalanobis distance sqrt(u' P u): deviation (channels,), precision (channels, channels).
+
+    covector: P u is left there.
     """
-
-    def __init__(self, profiles: Profiles, tuning: Tuning) -> None:
-        self.profiles = profiles
-        self.tuning = tuning
-
-    def judge(self, values: Floats, profile: NDArray[np.int32], memory: Memory) -> tuple[Scored, Floats]:
-        """Score one reading a row and move all of the memory on but the recurrent state and what is expected next.
-
-        values: (n, channels) in channel units, NaN where absent. profile: (n,) rows of the profiles. Returns the score,
-        and the readings as the network is to see them: (n, channels), scaled, as expected where absent.
-        """
-        tuning, profiles = self.tuning, self.profiles
-        mean, scale = profiles.mean[profile], profiles.scale[profile]  # (n, channels)
-        fresh = memory.warm == 0  # (n,)
-        scoring = memory.warm >= tuning.warm_up
-        offset = memory.expected + memory.baseline
-        expected = np.where(fresh[:, None], np.float32(np.nan), offset * scale + mean)
-
-        absent = np.isnan(values)
-        z = np.clip((values - mean) / scale, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        z = np.where(absent, memory.expected, z)
-        residual = np.where(fresh[:, None], np.float32(0), z - memory.expected)
-        residual = np.where(absent, memory.smoothed, residual)  # what isn't there changes nothing
-        memory.smoothed += (residual - memory.smoothed) / np.float32(tuning.smoothing)
-        deviation = memory.smoothed - memory.baseline
-
-        precision = profiles.precision[profile]  # (n, channels, channels)
-        score = distance(deviation, precision)
-        held = along(deviation, memory.course, precision)  # (n, channels): what an alarm is about
-        peak = np.where(memory.alarmed, memory.peak, memory.peak * np.float32(tuning.decay))
-        memory.peak[:] = np.where(scoring, np.maximum(peak, score), np.float32(0))
-        eased = np.exp(memory.slack)  # (n,)
-        limit = np.maximum(profiles.threshold[profile] * eased, memory.peak * np.float32(tuning.peak_share))
-        clear = limit * np.float32(tuning.clear_share)
-        memory.alarmed[:] = scoring & np.where(memory.alarmed, distance(held, precision) > clear, score > limit)
-
-        alarmed = memory.alarmed[:, None]
-        followed = np.where(alarmed, deviation - held, deviation)  # drift goes on beside a fault
-        memory.baseline += followed / self._baseline_span(memory, profile)[:, None]
-        memory.course[:] = np.where(alarmed, memory.course + deviation, np.float32(0))
-        self._adapt(memory, scoring & ~memory.alarmed, score > profiles.usual[profile] * eased)
-        memory.warm += 1
-        memory.settled |= memory.warm >= tuning.warm_up
-        scored = Scored(
-            np.where(scoring, score, np.float32(np.nan)),
-            np.where(scoring, limit, np.float32(np.nan)),
-            memory.alarmed.copy(),
-            deviation,
-            expected,
-            np.zeros(len(values), np.bool_),
-        )
-        return scored, z
-
-    def _adapt(self, memory: Memory, calm: Flags, louder: Flags) -> None:
-        """Let the threshold follow the device: it rises until half of the calm readings score beyond the usual.
-
-        A stochastic approximation of the scores' median (Robbins and Monro 1951), on a log scale. An alarm budget
-        allows alarms too rare to be counted as they come, so what is held is how far the threshold lies beyond the
-        median.
-        No anomalous reading teaches, and the limit keeps a fault that grows slowly from being learnt away.
-        """
-        step = np.where(louder, np.float32(0.5), np.float32(-0.5)) / np.float32(self.tuning.adaptation)
-        limit = np.log(np.float32(self.tuning.adaptation_limit))
-        memory.slack[:] = np.clip(memory.slack + np.where(calm, step, np.float32(0)), -limit, limit)
-
-    def _baseline_span(self, memory: Memory, profile: NDArray[np.int32]) -> Floats:
-        """Readings over which the baseline forgets: (n,).
-
-        A device without a profile of its own learns its level in its first warm-up, as a running mean.
-        """
-        learning = (profile == 0) & ~memory.settled
-        running = memory.warm.astype(np.float32) + np.float32(1)
-        return np.where(learning, running, np.float32(self.tuning.baseline))
+    _apply(precision, deviation, covector)
+    square = ZERO
+    for j in range(len(deviation)):
+        square += deviation[j] * covector[j]
+    return F32(np.sqrt(max(square, ZERO)))
 
 
-class Scorer:
-    """A judge with the network whose state says what to expect."""
+@inlined
+def along(deviation: Floats, course: Floats, precision: Floats, covector: Floats, held: Floats) -> None:
+    """The part of a deviation that lies along its course, orthogonally as `distance` measures, left in held.
 
-    def __init__(self, stepper: Stepper, profiles: Profiles, tuning: Tuning) -> None:
-        self.stepper = stepper
-        self.profiles = profiles
-        self._judge = Judge(profiles, tuning)
-
-    def score(self, values: Floats, profile: NDArray[np.int32], memory: Memory) -> Scored:
-        """Score one reading a row and move the memory on.
-
-        values: (n, channels) in channel units, NaN where absent; n <= WAVE. profile: (n,) rows of the profiles.
-        """
-        scored, z = self._judge.judge(values, profile, memory)
-        return replace(scored, broken=self._expect_next(z, profile, memory))
-
-    def _expect_next(self, z: Floats, profile: NDArray[np.int32], memory: Memory) -> Flags:
-        """Step the network and ask the head for the next reading; returns the rows that had to be reset: (n,)."""
-        seen = np.clip(z, -np.float32(INPUT_LIMIT), np.float32(INPUT_LIMIT))
-        memory.recurrent[:] = self.stepper.step(seen, memory.recurrent)
-        ones = np.ones((len(z), 1), np.float32)
-        inputs = np.concatenate((self.stepper.hidden(memory.recurrent), seen, ones), axis=1)
-        memory.expected[:] = (self.profiles.head[profile] * inputs[:, None, :]).sum(axis=2)  # (n, channels)
-        finite = np.isfinite(memory.recurrent).all(axis=1) & np.isfinite(memory.expected).all(axis=1)
-        broken = np.logical_not(finite, dtype=np.bool_)
-        if broken.any():
-            restart(memory, broken)
-        return broken
-
-
-def restart(memory: Memory, rows: Flags) -> None:
-    """Give rows a fresh recurrent state; the learnt baseline stays."""
-    memory.recurrent[rows] = 0
-    memory.expected[rows] = 0
-    memory.smoothed[rows] = memory.baseline[rows]
-    memory.peak[rows] = 0
-    memory.course[rows] = 0
-    memory.warm[rows] = 0
-    memory.alarmed[rows] = False
-
-
-def distance(deviation: Floats, precision: Floats) -> Floats:
-    """Mahalanobis distance sqrt(u' P u): deviation (n, channels), precision (n, channels, channels); returns (n,)."""
-    return np.asarray(np.sqrt(np.maximum(contributions(deviation, precision).sum(axis=1), np.float32(0))))
-
-
-def along(deviation: Floats, course: Floats, precision: Floats) -> Floats:
-    """The part of each deviation that lies along its course, orthogonally as `distance` measures: (n, channels).
-
-    All of the deviation where there is no course yet.
+    All of the deviation where there is no course yet. (channels,) each; covector is overwritten.
     """
-    covector = (precision * course[:, None, :]).sum(axis=2)  # (n, channels)
-    square = (course * covector).sum(axis=1)
-    known = square > 0
-    share = (deviation * covector).sum(axis=1) / np.where(known, square, np.float32(1))
-    return np.asarray(np.where(known[:, None], share[:, None] * course, deviation))
+    _apply(precision, course, covector)
+    square, shared = ZERO, ZERO
+    for j in range(len(course)):
+        square += course[j] * covector[j]
+        shared += deviation[j] * covector[j]
+    for j in range(len(course)):
+        held[j] = shared / square * course[j] if square > ZERO else deviation[j]
 
 
-def contributions(deviation: Floats, precision: Floats) -> Floats:
-    """Each channel's part u_j (P u)_j of the squared distance: (n, channels); a row sums to the square."""
-    return np.asarray(deviation * (precision * deviation[:, None, :]).sum(axis=2))
+@inlined
+def restart(memory: Memory, slot: int) -> None:
+    """Give a device a fresh recurrent state; the learnt baseline stays."""
+    memory.recurrent[slot] = ZERO
+    memory.expected[slot] = ZERO
+    memory.smoothed[slot] = memory.baseline[slot]
+    memory.peak[slot] = ZERO
+    memory.course[slot] = ZERO
+    memory.warm[slot] = 0
+    memory.alarmed[slot] = False
+
+
+@inlined
+def _compare(x: Floats, memory: Memory, slot: int, norms: Norms, profile: int, pace: Pace, room: Room) -> None:
+    """Residuals against what was expected; what isn't there changes nothing."""
+    expected, smoothed, baseline = memory.expected[slot], memory.smoothed[slot], memory.baseline[slot]
+    mean, scale = norms.mean[profile], norms.scale[profile]
+    z, u, told = room.z, room.deviation, room.expected
+    fresh = memory.warm[slot] == 0
+    for j in range(len(x)):
+        told[j] = UNKNOWN if fresh else (expected[j] + baseline[j]) * scale[j] + mean[j]
+        if np.isnan(x[j]):
+            z[j] = expected[j]
+        else:
+            z[j] = min(max((x[j] - mean[j]) / scale[j], -RESIDUAL_LIMIT), RESIDUAL_LIMIT)
+            residual = ZERO if fresh else z[j] - expected[j]
+            smoothed[j] += (residual - smoothed[j]) / pace.smoothing
+        u[j] = smoothed[j] - baseline[j]
+
+
+@inlined
+def _adapt(memory: Memory, slot: int, louder: bool, pace: Pace) -> None:
+    """Let the threshold follow the device: it rises until half of the calm readings score beyond the usual.
+
+    A stochastic approximation of the scores' median (Robbins and Monro 1951), on a log scale. An alarm budget allows
+    alarms too rare to be counted as they come, so what is held is how far the threshold lies beyond the median.
+    No anomalous reading teaches, and the limit keeps a fault that grows slowly from being learnt away.
+    """
+    moved = memory.slack[slot] + (HALF if louder else -HALF) / pace.adaptation
+    memory.slack[slot] = min(max(moved, -pace.longest_slack), pace.longest_slack)
+
+
+@inlined
+def _baseline_span(memory: Memory, slot: int, profile: int, pace: Pace) -> np.float32:
+    """Readings over which the baseline forgets.
+
+    A device without a profile of its own learns its level in its first warm-up, as a running mean.
+    """
+    if profile == 0 and not memory.settled[slot]:
+        return F32(memory.warm[slot]) + ONE
+    return pace.baseline
+
+
+@inlined
+def judge(
+    x: Floats, memory: Memory, slot: int, norms: Norms, profile: int, pace: Pace, room: Room
+) -> tuple[np.float32, np.float32]:
+    """Score one reading and move all of the device's memory on but its recurrent state and what is expected next.
+
+    x: (channels,) in channel units, NaN where absent. Returns score and limit, NaN while warming up; the rest is left
+    in the room.
+    """
+    baseline, course = memory.baseline[slot], memory.course[slot]
+    scoring = memory.warm[slot] >= pace.warm_up
+    _compare(x, memory, slot, norms, profile, pace, room)
+    u, held, precision = room.deviation, room.held, norms.precision[profile]
+    score = distance(u, precision, room.covector)
+    along(u, course, precision, room.covector, held)
+
+    was_alarmed = memory.alarmed[slot]
+    peak = memory.peak[slot] if was_alarmed else memory.peak[slot] * pace.decay
+    memory.peak[slot] = max(peak, score) if scoring else ZERO
+    eased = np.exp(memory.slack[slot])
+    limit = max(norms.threshold[profile] * eased, memory.peak[slot] * pace.peak_share)
+    if was_alarmed:
+        alarmed = scoring and distance(held, precision, room.covector) > limit * pace.clear_share
+    else:
+        alarmed = scoring and score > limit
+    memory.alarmed[slot] = alarmed
+
+    span = _baseline_span(memory, slot, profile, pace)
+    for j in range(len(u)):
+        followed = u[j] - held[j] if alarmed else u[j]  # drift goes on beside a fault
+        baseline[j] += followed / span
+        course[j] = course[j] + u[j] if alarmed else ZERO
+    if scoring and not alarmed:
+        _adapt(memory, slot, score > norms.usual[profile] * eased, pace)
+    memory.warm[slot] += 1
+    memory.settled[slot] |= memory.warm[slot] >= pace.warm_up
+    if not scoring:
+        return UNKNOWN, UNKNOWN
+    return score, limit
+
+
+@inlined
+def head(memory: Memory, slot: int, norms: Norms, profile: int, room: Room) -> bool:
+    """Ask the head, once the network has been stepped by the inputs in the room; True where it had to be reset."""
+    inputs, recurrent, expected = room.inputs, memory.recurrent[slot], memory.expected[slot]
+    hidden = len(inputs) - len(expected) - 1
+    inputs[:hidden] = recurrent[:hidden]
+    inputs[-1] = ONE
+    matrix = norms.head[profile]
+    expected[:] = ZERO
+    for k in range(len(inputs)):
+        factor = inputs[k]
+        for j in range(len(expected)):
+            expected[j] += matrix[k, j] * factor
+    if np.isfinite(recurrent).all() and np.isfinite(expected).all():
+        return False
+    restart(memory, slot)
+    return True
+
+
+@inlined
+def expect_next(memory: Memory, slot: int, norms: Norms, profile: int, weights: Weights, room: Room) -> bool:
+    """Step the network by the reading in the room and ask the head for the next one; True where it had to be reset."""
+    channels, hidden = len(room.z), len(room.inputs) - len(room.z) - 1
+    seen = room.inputs[hidden : hidden + channels]
+    for j in range(channels):
+        seen[j] = min(max(room.z[j], -INPUT), INPUT)
+    step(seen, memory.recurrent[slot], weights, room.work)
+    return head(memory, slot, norms, profile, room)
 
 
 def shares(deviation: Floats, precision: Floats, feedback: Floats) -> NDArray[np.float64]:

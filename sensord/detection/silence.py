@@ -16,11 +16,10 @@ import numpy as np
 
 from sensord.clock import MICROSECONDS
 from sensord.detection.alerts import Reason
-from sensord.detection.devices import NEVER, Devices
+from sensord.detection.devices import Devices
+from sensord.detection.intake import NEVER
 from sensord.detection.scorer import Flags
 from sensord.readings import Integers
-
-WITNESS = 32  # readings without a gap
 
 
 class Absence(IntEnum):

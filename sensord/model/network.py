@@ -48,7 +48,7 @@ class Network(nn.Module):
 
 
 class Stepper:
-    """A network behind arrays, stepped in waves of exactly `WAVE` rows.
+    """A network behind arrays, stepped by torch in waves of exactly `WAVE` rows; for a GPU.
 
     Padded to one size, a row's result is bit-identical whatever shares its wave; a replay depends on that.
     """
@@ -69,7 +69,3 @@ class Stepper:
         self._state[:n] = torch.from_numpy(state)
         after = self.network.cell.step(self._x.to(self._device), self._state.to(self._device))
         return np.asarray(after[:n].cpu().numpy(), np.float32)
-
-    def hidden(self, state: Floats) -> Floats:
-        """The part of state rows that a head may look at: (n, hidden)."""
-        return self.network.cell.hidden(torch.from_numpy(state)).numpy()

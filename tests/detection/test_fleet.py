@@ -10,11 +10,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from sensord.detection import fleet as fleets
 from sensord.detection.alerts import Alert, AlertChange, Kind, Reason, Severity, Status
 from sensord.detection.devices import MAGIC, PAGE
 from sensord.detection.fleet import EVIDENCE_AGAIN, Fleet, Outcome
 from sensord.errors import StateUnreadable
 from sensord.model.bundle import Tuning
+from sensord.model.steps import ELSEWHERE, weights_of
 from sensord.readings import Floats, Readings
 from tests.builders import QUICK, bundle, fleet, readings
 
@@ -123,6 +125,23 @@ def test_one_wave_of_many_equals_many_waves_of_one(seed: int) -> None:
     slots = [apart.devices.slots[name] for name in names]
     np.testing.assert_array_equal(together.devices.recurrent[:300], apart.devices.recurrent[slots])
     np.testing.assert_array_equal(together.devices.smoothed[:300], apart.devices.smoothed[slots])
+
+
+def test_a_network_that_torch_steps_is_scored_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: in waves, padded to one size, so that here too batches make no difference."""
+    stream = traffic(1)
+    compiled = fleet().observe(stream)
+    monkeypatch.setattr(fleets, "weights_of", lambda cell: weights_of(cell)._replace(kind=ELSEWHERE))
+    whole, parts = fleet(), fleet()
+    seen = whole.observe(stream)
+    np.testing.assert_allclose(seen.score, compiled.score, atol=1e-4)
+    np.testing.assert_array_equal(seen.outcome, compiled.outcome)
+    for part in cut(stream, [7, 100, 130]):
+        parts.observe(part)
+    assert state_of(whole) == state_of(parts)
+    swapped = whole.under(bundle(seed=3))
+    assert np.isfinite(swapped.devices.expected).all()
+    assert swapped.devices.warm.max() > 0
 
 
 @settings(max_examples=15, deadline=None)

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from sensord.detection.scorer import Judge, Memory, Scorer, along, distance, shares
+from sensord.detection.scorer import Flags, Memory, Norms, Pace, Room, along, distance, judge, shares
 from sensord.model.bundle import Profiles, Tuning
-from sensord.model.network import Stepper
+from sensord.model.cells import EwmaCell
+from sensord.model.steps import weights_of
 from sensord.readings import Floats
 from sensord.trainer.trace import trace
-from tests.builders import bundle
+from tests.builders import bundle, fleet, readings
 
 CHANNELS = 2
 TUNING = Tuning(adaptation=200.0)
@@ -22,12 +23,15 @@ def profiles(threshold: float = 4.0) -> Profiles:
     return Profiles((), zeros, zeros + 1, head, eye, np.full(1, threshold, np.float32), usual)
 
 
-def judged(values: Floats, tuning: Tuning = TUNING) -> tuple[Memory, Floats, Floats]:
+def judged(values: Floats, tuning: Tuning = TUNING) -> tuple[Memory, Floats, Flags]:
     """The memory after a device's readings, its limits, and whether each was anomalous."""
-    judge, memory = Judge(profiles(), tuning), Memory.blank(1, 1, CHANNELS)
-    row = np.zeros(1, np.int32)
-    seen = [judge.judge(value[None], row, memory)[0] for value in values]
-    return memory, np.array([each.limit[0] for each in seen]), np.array([each.alarmed[0] for each in seen])
+    norms, pace, memory = Norms.of(profiles()), Pace.of(tuning), Memory.blank(1, 1, CHANNELS)
+    room = Room.for_one(CHANNELS, norms.head.shape[1], weights_of(EwmaCell(CHANNELS, CHANNELS)))
+    limits, alarmed = np.zeros(len(values), np.float32), np.zeros(len(values), np.bool_)
+    for place, value in enumerate(values):
+        _, limits[place] = judge(value, memory, 0, norms, 0, pace, room)
+        alarmed[place] = memory.alarmed[0]
+    return memory, limits, alarmed
 
 
 def noise(n: int, sigma: float, seed: int = 0) -> Floats:
@@ -74,23 +78,21 @@ def test_what_lies_along_a_course_and_what_is_left_are_at_right_angles() -> None
     root = rng.normal(0, 1, (4, 3, 3)).astype(np.float32)
     precision = root @ root.transpose(0, 2, 1) + np.eye(3, dtype=np.float32)
     deviation, course = rng.normal(0, 1, (2, 4, 3)).astype(np.float32)
-    held = along(deviation, course, precision)
-    left = deviation - held
-    whole = distance(held, precision) ** 2 + distance(left, precision) ** 2
-    np.testing.assert_allclose(whole, distance(deviation, precision) ** 2, rtol=1e-3)
-    np.testing.assert_array_equal(along(deviation, np.zeros_like(course), precision), deviation)
+    held, covector = np.zeros((2, 3), np.float32)
+    for u, towards, p in zip(deviation, course, precision, strict=True):
+        along(u, towards, p, covector, held)
+        whole = distance(held, p, covector) ** 2 + distance(u - held, p, covector) ** 2
+        np.testing.assert_allclose(whole, distance(u, p, covector) ** 2, rtol=1e-3)
+        along(u, np.zeros(3, np.float32), p, covector, held)
+        np.testing.assert_array_equal(held, u)
 
 
-@pytest.mark.parametrize("gaps", [False, True])
-def test_a_trace_is_what_the_daemon_would_make_of_a_history(gaps: bool) -> None:
+def test_a_trace_is_what_the_daemon_makes_of_a_history() -> None:
     model = bundle()
     values = [noise(200, 1.0, seed) for seed in range(3)]
-    if gaps:
-        values[1][50:60, 0] = np.nan
+    values[1][50:60, 0] = np.nan
     traced = trace(model.network, model.profiles, model.manifest.tuning, values, [0, 0, 0])
     for history, mine in zip(values, traced, strict=True):
-        scorer = Scorer(Stepper(model.network), model.profiles, model.manifest.tuning)
-        memory = Memory.blank(1, model.network.state_size, CHANNELS)
-        stepped = [scorer.score(value[None], np.zeros(1, np.int32), memory) for value in history]
-        np.testing.assert_allclose(mine.score, [each.score[0] for each in stepped], atol=1e-5)
-        np.testing.assert_allclose(mine.deviation, [each.deviation[0] for each in stepped], atol=1e-5)
+        seen = fleet(model).observe(readings(history))
+        np.testing.assert_array_equal(mine.score, seen.score)
+        np.testing.assert_array_equal(mine.alarmed, seen.alarmed)

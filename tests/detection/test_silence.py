@@ -7,7 +7,7 @@ import numpy as np
 from sensord.clock import MICROSECONDS
 from sensord.detection.alerts import Alert, Kind, Reason, Severity, Status
 from sensord.detection.fleet import Fleet
-from sensord.detection.silence import WITNESS
+from sensord.detection.intake import WITNESS
 from sensord.readings import Readings
 from tests.builders import START, bundle, fleet, readings
 

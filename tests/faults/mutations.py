@@ -39,8 +39,13 @@ MUTATIONS = {
         "failover-loses-commits",
     ),
     "padding": Mutation(
-        "waves are not padded to one size",
+        "the network is stepped by torch, in waves that are not padded to one size",
         (
+            (
+                "sensord.detection.fleet:_model",
+                'weights if device == "cpu" else weights._replace(kind=ELSEWHERE)',
+                "weights._replace(kind=ELSEWHERE)",
+            ),
             (
                 "sensord.model.network:Stepper.step",
                 "self._x.to(self._device), self._state.to(self._device)",
@@ -83,9 +88,9 @@ MUTATIONS = {
         "late and repeated readings are accepted",
         (
             (
-                "sensord.detection.fleet:Fleet._observe_wave",
-                "timely = wave.at > self.devices.last_at[wave.slots]",
-                "timely = wave.at > -1",
+                "sensord.detection.fleet:Fleet.observe",
+                "shown, before =",
+                "np.minimum.at(self.devices.last_at, slots, at - 1); shown, before =",
             ),
         ),
         "uninterrupted",

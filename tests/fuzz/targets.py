@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from sensord.detection.channels.bank import Bank
+from sensord.detection.channels.bank import constants_of
 from sensord.detection.devices import MAGIC, STATE_FORMATS, Devices, _open_page
 from sensord.detection.pages import CHECKSUM, seal
 from sensord.detection.reorder import MAGIC as REORDER_MAGIC
@@ -110,7 +110,7 @@ def _read_bundle(rng: random.Random) -> None:
     else:
         weights = _with_header(rng, weights)
     bundle = unpack(_honest(manifest, weights))
-    Bank(bundle.profiles.events, len(bundle.channels))
+    constants_of(bundle.profiles.events, len(bundle.channels))
 
 
 def _with_header(rng: random.Random, weights: bytes) -> bytes:

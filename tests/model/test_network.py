@@ -72,8 +72,3 @@ def test_what_is_given_stays_untouched_and_what_is_returned_stays_too() -> None:
 def test_a_wave_too_large_is_an_error_not_a_cut() -> None:
     with pytest.raises(RuntimeError):
         stepper().step(*rows(WAVE + 1))
-
-
-def test_heads_see_h_and_not_the_cell_state() -> None:
-    one, (_, state) = stepper(), rows(4)
-    np.testing.assert_array_equal(one.hidden(state), state[:, :HIDDEN])

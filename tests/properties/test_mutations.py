@@ -17,11 +17,12 @@ from sqlalchemy.exc import IntegrityError
 from sensord.daemon import loop
 from sensord.daemon.loop import FleetRules, Loop
 from sensord.daemon.shard import Shard
-from sensord.detection.episodes import Instant
+from sensord.detection import fleet
 from sensord.detection.fleet import Fleet, Observation
 from sensord.detection.reorder import Reorder
 from sensord.model.network import Stepper
-from sensord.readings import Floats, Integers
+from sensord.model.steps import ELSEWHERE, weights_of
+from sensord.readings import Floats, Readings
 from sensord.store import progress
 from sensord.store.devices import DeviceSeen
 from sensord.store.progress import Checkpoint, Claim
@@ -78,14 +79,14 @@ def replay_skipped(patch: pytest.MonkeyPatch) -> None:
 
 
 def late_readings_accepted(patch: pytest.MonkeyPatch) -> None:
-    observe = Fleet._observe_wave
+    observe = Fleet.observe
 
-    def mutated(self: Fleet, rows: Integers, wave: Instant, values: Floats, seen: Observation) -> None:
-        last = self.devices.last_at
-        last[wave.slots] = np.minimum(last[wave.slots], wave.at - 1)
-        observe(self, rows, wave, values, seen)
+    def mutated(self: Fleet, readings: Readings) -> Observation:
+        slots = self._find(readings.device_ids)
+        np.minimum.at(self.devices.last_at, slots, readings.at - 1)
+        return observe(self, readings)
 
-    patch.setattr(Fleet, "_observe_wave", mutated)
+    patch.setattr(Fleet, "observe", mutated)
 
 
 def always_still_ours(patch: pytest.MonkeyPatch) -> None:
@@ -116,13 +117,16 @@ def first_seen_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Shard, "_devices_seen", mutated)
 
 
-def unpadded(patch: pytest.MonkeyPatch) -> None:
+def scores_that_depend_on_the_batch(patch: pytest.MonkeyPatch) -> None:
+    """The network stepped by torch, as many devices at once as there happen to be."""
+
     def mutated(self: Stepper, x: Floats, state: Floats) -> Floats:
         with torch.inference_mode():
             after = self.network.cell.step(torch.from_numpy(x), torch.from_numpy(state))
         return np.asarray(after.numpy(), np.float32)
 
     patch.setattr(Stepper, "step", mutated)
+    patch.setattr(fleet, "weights_of", lambda cell: weights_of(cell)._replace(kind=ELSEWHERE))
 
 
 def room_made_without_snapshot(patch: pytest.MonkeyPatch) -> None:
@@ -158,7 +162,7 @@ LATE: list[Mutation] = [
     previous_offset_unchecked,
     snapshots_leave_the_epoch,
     swaps_committed_without_snapshot,
-    unpadded,
+    scores_that_depend_on_the_batch,
     waiting_readings_not_stored,
 ]
 

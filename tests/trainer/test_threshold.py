@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from sensord.detection.channels.bank import Verdicts
 from sensord.detection.devices import Devices
-from sensord.detection.episodes import ANOMALY, Called, Instant, advance
+from sensord.detection.episodes import OPENED, Place, Rules, advance, call
 from sensord.model.bundle import Tuning
 from sensord.readings import Floats
 from sensord.trainer.threshold import AlarmBudget, HeldOut, calm_scores, level_for
@@ -24,18 +25,16 @@ def scores(n: int = 40_000, devices: int = 4, seed: int = 0) -> list[Floats]:
 
 def openings(given: list[Floats], level: float) -> int:
     """By the daemon's own episodes."""
-    devices = Devices(1, 1)
+    devices, silent, rules = Devices(1, 1), Verdicts.blank(1), Rules.of(TUNING, 1 << 60)
     devices.find([str(number) for number in range(len(given))])
-    slots, count = np.arange(len(given)), 0
-    alarmed = np.zeros(len(given), np.bool_)
-    nowhere = np.zeros(len(given), np.int64)
-    for t in range(len(given[0])):
-        now = np.array([each[t] for each in given])
-        alarmed = now > np.where(alarmed, level * TUNING.clear_share, level)
-        called = Called.nothing(len(given))
-        called.score[:, ANOMALY], called.limit[:, ANOMALY], called.calls[:, ANOMALY] = now, level, alarmed
-        moves = advance(devices, Instant(slots, nowhere + t, nowhere + t, nowhere), called, TUNING, 1 << 60)
-        count += len(moves.opened)
+    count, limit = 0, np.float32(level)
+    for slot, each in enumerate(given):
+        alarmed = False
+        for t, now in enumerate(each):
+            alarmed = bool(now > (level * TUNING.clear_share if alarmed else level))
+            called = call(now, limit, alarmed, silent)
+            did = advance(devices.state.episodes, slot, Place(t, t, 0), called, now, limit, silent, rules)
+            count += bool(did & OPENED)
     return count
 
 

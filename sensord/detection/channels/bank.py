@@ -1,16 +1,21 @@
-"""All event channels at once: their columns in a device's state, their limits, and what they say of a wave.
+"""All event channels at once: their columns in a device's state, their limits, and what they say of a reading.
 
 Used by `fleet` on live readings and by the trainer to set the limits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensord.compiled import F32, compiled, inlined, plain
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.contract import EventChannel, Past, Seen
+from sensord.detection.channels.off_profile import OffProfile
+from sensord.detection.channels.out_of_range import OutOfRange
+from sensord.detection.channels.spike import Spike
+from sensord.detection.channels.stuck import Stuck
 from sensord.detection.scorer import Flags
 from sensord.errors import BundleInvalid
 from sensord.readings import Floats, Integers
@@ -19,25 +24,35 @@ RUN, RAISED = 0, 1  # first floats of every event channel's state: readings in a
 OWN_STATE = 2
 LIMIT = 0  # first float of its constants; the channel's own follow
 OWN_CONSTANTS = 1
-ACCEPTED_MARGIN = 1.5  # a limit is raised to so many times what a person, or time, has called normal
+ACCEPTED_MARGIN = F32(1.5)  # a limit is raised to so many times what a person, or time, has called normal
+ZERO, ONE = F32(0), F32(1)
+
+PATIENCE = np.array([each.patience for each in EVENT_CHANNELS], np.float32)
+STUCK, OUT_OF_RANGE, SPIKE, OFF_PROFILE = range(len(EVENT_CHANNELS))  # places in EVENT_CHANNELS
+_stuck, _out_of_range, _spike, _off_profile = Stuck.score, OutOfRange.score, Spike.score, OffProfile.score
+
+Columns = tuple[Floats, ...]  # of each event channel, in the order of EVENT_CHANNELS
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What one event channel says of a wave. score (n, channels), limit (n,), flagged (n,)."""
+class Verdicts(NamedTuple):
+    """What the event channels say of the reading at hand, a row for each: strange (n, channels), highest: of the
+    strangest channel (n,), limit (n,), flagged (n,). An event channel that is off says nothing: NaN."""
 
-    score: Floats
+    strange: Floats
+    highest: Floats
     limit: Floats
     flagged: Flags
 
-    @property
-    def highest(self) -> Floats:
-        """The score of the strangest channel: (n,)."""
-        return np.asarray(self.score.max(axis=1))
+    @classmethod
+    def blank(cls, channels: int) -> Self:
+        n = len(EVENT_CHANNELS)
+        unknown = np.full(n, np.nan, np.float32)
+        return cls(np.zeros((n, channels), np.float32), unknown, unknown.copy(), np.zeros(n, np.bool_))
 
-    def shares(self, row: int) -> NDArray[np.float64]:
-        """Each channel's share in one row: (channels,), sums to 1; by how far it is beyond half of the limit."""
-        parts = np.square(np.maximum(self.score[row] - self.limit[row] / 2, 0), dtype=np.float64)
+    def shares(self, place: int) -> NDArray[np.float64]:
+        """Each channel's share in what one event channel says: (channels,), sums to 1; by how far it is beyond half of
+        the limit."""
+        parts = np.square(np.maximum(self.strange[place] - self.limit[place] / 2, 0), dtype=np.float64)
         return np.asarray(parts / parts.sum() if parts.sum() > 0 else np.full(len(parts), 1 / len(parts)))
 
 
@@ -46,66 +61,78 @@ def state_widths(channels: int) -> Mapping[str, int]:
     return {each.name: OWN_STATE + each.state_width(channels) for each in EVENT_CHANNELS}
 
 
-class Bank:
-    """The event channels that a bundle has constants for.
+def constants_of(constants: Mapping[str, Floats], channels: int) -> Columns:
+    """A bundle's constants of every event channel: (profile rows, 1 + constants_width), the limit first.
 
-    constants: (profile rows, 1 + constants_width) by name, the limit first; a channel without any is off. Raises
-    BundleInvalid where their shape is another.
+    One without any is off, and has no rows. Raises BundleInvalid where their shape is another.
     """
+    found = []
+    for each in EVENT_CHANNELS:
+        width = OWN_CONSTANTS + each.constants_width(channels)
+        given = constants.get(each.name, np.zeros((0, width), np.float32))
+        if given.ndim != 2 or given.shape[1] != width:
+            raise BundleInvalid(f"constants of event channel {each.name} are {given.shape}; expected (rows, {width})")
+        found.append(plain(given))
+    return tuple(found)
 
-    def __init__(self, constants: Mapping[str, Floats], channels: int) -> None:
-        self.active = tuple(each for each in EVENT_CHANNELS if each.name in constants)
-        self._constants = constants
-        for each in self.active:
-            shape, width = constants[each.name].shape, OWN_CONSTANTS + each.constants_width(channels)
-            if len(shape) != 2 or shape[1] != width:
-                raise BundleInvalid(f"constants of event channel {each.name} are {shape}; expected (rows, {width})")
 
-    def judge(self, seen: Seen, profile: NDArray[np.int32], states: Mapping[str, Floats]) -> list[Verdict]:
-        """A verdict for each active channel, in order. profile (n,): rows of the constants. states: n rows each."""
-        return [
-            self._verdict(each, seen, self._constants[each.name][profile], states[each.name]) for each in self.active
-        ]
+@inlined
+def judge(
+    seen: Seen, states: Columns, slot: int, constants: Columns, profile: int, accepting: bool, verdicts: Verdicts
+) -> None:
+    """Every event channel's verdict on one reading; its state is moved on. accepting: what it shows is normal."""
+    for place in range(len(constants)):
+        if len(constants[place]) > 0:
+            _judge_one(place, seen, states[place][slot], constants[place][profile], accepting, verdicts)
 
-    def _verdict(self, channel: EventChannel, seen: Seen, constants: Floats, state: Floats) -> Verdict:
-        score = channel.score(seen, constants[:, OWN_CONSTANTS:], state[:, OWN_STATE:])
-        limit = np.maximum(constants[:, LIMIT], state[:, RAISED])
-        beyond = (score > limit[:, None]).any(axis=1)
-        state[:, RUN] = np.where(beyond, np.minimum(state[:, RUN] + 1, np.float32(channel.patience)), 0)
-        return Verdict(score, limit, state[:, RUN] >= channel.patience)
 
-    def accept(self, verdicts: Sequence[Verdict], states: Mapping[str, Floats], rows: Flags) -> None:
-        """Call normal what rows show now: their limits rise beyond it."""
-        for each, verdict in zip(self.active, verdicts, strict=True):
-            state = states[each.name]
-            raised = np.float32(ACCEPTED_MARGIN) * verdict.highest
-            over = rows & (verdict.highest > verdict.limit)
-            state[:, RAISED] = np.where(over, raised, state[:, RAISED])
-            state[rows, RUN] = 0
+@compiled
+def _judge_one(place: int, seen: Seen, state: Floats, constants: Floats, accepting: bool, verdicts: Verdicts) -> None:
+    strange = verdicts.strange[place]
+    _score(place, seen, constants[OWN_CONSTANTS:], state[OWN_STATE:], strange)
+    highest, limit = strange.max(), max(constants[LIMIT], state[RAISED])
+    verdicts.highest[place], verdicts.limit[place] = highest, limit
+    state[RUN] = min(state[RUN] + ONE, PATIENCE[place]) if highest > limit else ZERO
+    verdicts.flagged[place] = state[RUN] >= PATIENCE[place] and not accepting
+    if accepting:
+        state[RUN] = ZERO
+        if highest > limit:
+            state[RAISED] = ACCEPTED_MARGIN * highest
+
+
+@compiled
+def _score(place: int, seen: Seen, constants: Floats, state: Floats, strange: Floats) -> None:
+    """A line for each event channel: compiled code can't look one up in a table."""
+    if place == STUCK:
+        _stuck(seen, constants, state, strange)
+    elif place == OUT_OF_RANGE:
+        _out_of_range(seen, constants, state, strange)
+    elif place == SPIKE:
+        _spike(seen, constants, state, strange)
+    elif place == OFF_PROFILE:
+        _off_profile(seen, constants, state, strange)
 
 
 def highest_scores(channel: EventChannel, constants: Floats, pasts: Sequence[Past], rows: Integers) -> list[Floats]:
-    """The strangest channel's score through whole histories, side by side: (time,) a device.
+    """The strangest channel's score through whole histories: (time,) a device.
 
     constants: (profile rows, constants_width); rows: each device's row.
     """
-    order = np.argsort([-len(past.at) for past in pasts], kind="stable")  # so that a wave is always a prefix
-    lengths = np.array([len(pasts[i].at) for i in order])
-    channels = pasts[0].z.shape[1]
-    scores = np.full((len(order), int(lengths[0])), np.nan, np.float32)
-    state = np.zeros((len(order), channel.state_width(channels)), np.float32)
-    chosen = constants[rows[order]]
-    for t in range(int(lengths[0])):
-        n = int((lengths > t).sum())
-        now = [pasts[i] for i in order[:n]]
-        error = np.stack([past.error[t] for past in now])
-        seen = Seen(
-            at=np.array([past.at[t] for past in now]),
-            z=np.stack([past.z[t] for past in now]),
-            error=error,
-            judged=np.ones(n, np.bool_),
-            frozen=np.zeros(n, np.bool_),
-        )
-        scores[:n, t] = channel.score(seen, chosen[:n], state[:n]).max(axis=1)
-    placed = {i: scores[place, : lengths[place]] for place, i in enumerate(order.tolist())}
-    return [placed[i] for i in range(len(pasts))]
+    place, width = [each.name for each in EVENT_CHANNELS].index(channel.name), channel.state_width(pasts[0].z.shape[1])
+    found = []
+    for past, row in zip(pasts, rows.tolist(), strict=True):
+        scores, state = np.zeros(len(past.at), np.float32), np.zeros(width, np.float32)
+        own = plain(past.at), plain(past.z), plain(past.error), plain(constants[row])
+        _follow(place, *own, state, scores)
+        found.append(scores)
+    return found
+
+
+@compiled
+def _follow(
+    place: int, at: Integers, z: Floats, error: Floats, constants: Floats, state: Floats, scores: Floats
+) -> None:
+    strange = np.zeros(z.shape[1], np.float32)
+    for row in range(len(at)):
+        _score(place, Seen(at[row], z[row], error[row], True, False), constants, state, strange)
+        scores[row] = strange.max()

@@ -1,18 +1,15 @@
 """What an event channel is: a small detector beside the score that knows one kind of trouble, and names it.
 
-An event channel has two acts. `learn` turns healthy histories into one row of constants, `score` says of each channel
-of each reading how strange it is in this one respect. How strange is too strange is calibrated by the trainer for all
-event channels alike, and held against the score by `bank`.
+An event channel has two acts. `learn` turns healthy histories into one row of constants; `score`, compiled, says of
+each channel of a reading how strange it is in this one respect. How strange is too strange is calibrated by the trainer
+for all event channels alike, and held against the score by `bank`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
+from typing import NamedTuple, Protocol
 
 from sensord.detection.alerts import Kind
-from sensord.detection.scorer import Flags
 from sensord.readings import Floats, Integers
 
 
@@ -26,20 +23,18 @@ class Past:
     error: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A wave as event channels see it, n rows.
+class Seen(NamedTuple):
+    """One reading as event channels see it.
 
-    at (n,) microseconds UTC. z (n, channels): scaled readings, NaN where absent. error (n, channels): z less its
-    expectation, NaN where either is missing. judged (n,): past its warm-up. frozen (n,): in alarm, so nothing may be
-    learnt from it.
+    at: microseconds UTC. z (channels,): scaled, NaN where absent. error (channels,): z less its expectation, NaN where
+    either is missing. judged: past its warm-up. frozen: in alarm, so nothing may be learnt from it.
     """
 
-    at: Integers
+    at: int
     z: Floats
     error: Floats
-    judged: Flags
-    frozen: Flags
+    judged: bool
+    frozen: bool
 
 
 class EventChannel(Protocol):
@@ -62,14 +57,10 @@ class EventChannel(Protocol):
         """Constants from healthy histories of one device, or of several that share them: (constants_width,), finite."""
         ...
 
-    def score(self, seen: Seen, constants: Floats, state: Floats) -> Floats:
-        """How strange each channel is: (n, channels), finite, 0 where there is nothing to say.
+    @staticmethod
+    def score(seen: Seen, constants: Floats, state: Floats, strange: Floats) -> None:
+        """How strange each channel is, into strange, (channels,): finite, 0 where there is nothing to say. Compiled.
 
-        constants: (n, constants_width); state: (n, state_width), moved on in place.
+        constants: (constants_width,); state: (state_width,), moved on in place.
         """
         ...
-
-
-def present(values: Floats) -> Floats:
-    """Values with 0 for what is absent."""
-    return np.where(np.isnan(values), np.float32(0), values)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from sensord.clock import MICROSECONDS
+from sensord.compiled import F32, compiled
 from sensord.detection.alerts import Kind
-from sensord.detection.channels.contract import Past, Seen, present
-from sensord.readings import Floats, Integers
+from sensord.detection.channels.contract import Past, Seen
+from sensord.readings import Floats
 
 HOURS = 24
 HOUR_US = 3_600 * MICROSECONDS
@@ -16,6 +17,8 @@ READINGS = 8  # of each hour, likewise
 SPAN = 15.0  # readings over which the deviation is smoothed
 LEVEL_SPAN = 1_000.0  # readings over which the device's own level is followed
 LEAST_SPREAD = 0.1  # scaled
+ZERO, ONE = F32(0), F32(1)
+SHORT, LONG = F32(SPAN), F32(LEVEL_SPAN)
 
 
 class OffProfile:
@@ -57,27 +60,25 @@ class OffProfile:
             mean[:], spread[:] = 0, 1
         return np.concatenate(([float(known)], mean.ravel(), spread.ravel())).astype(np.float32)
 
-    def score(self, seen: Seen, constants: Floats, state: Floats) -> Floats:
-        channels = seen.z.shape[1]
-        smoothed, level, count = state[:, :channels], state[:, channels:-1], state[:, -1]  # views
-        mean, spread = _at_hour(seen.at, constants[:, 1:].reshape(len(constants), 2, HOURS, channels))
-        deviation = np.where(np.isnan(seen.z), smoothed, seen.z - mean)
-        smoothed += (deviation - smoothed) / np.minimum(count + 1, np.float32(SPAN))[:, None]
-        off = smoothed - level
-        level += np.where(seen.frozen[:, None], np.float32(0), off / np.minimum(count + 1, LEVEL_SPAN)[:, None])
-        count[:] = np.minimum(count + 1, np.float32(LEVEL_SPAN))
-        tells = (constants[:, 0] > 0) & seen.judged
-        return np.where(tells[:, None], np.abs(present(off)) / spread, np.float32(0)).astype(np.float32)
-
-
-def _at_hour(at: Integers, profile: Floats) -> tuple[Floats, Floats]:
-    """Mean and spread at each instant, (n, channels) each, between the middles of the two nearest hours.
-
-    profile: (n, 2, hours, channels).
-    """
-    place = (at % (HOURS * HOUR_US)) / HOUR_US - 0.5
-    before = np.floor(place).astype(np.int64)
-    part = (place - before).astype(np.float32)[:, None, None]
-    rows = np.arange(len(at))
-    mixed = profile[rows, :, before % HOURS] * (1 - part) + profile[rows, :, (before + 1) % HOURS] * part
-    return mixed[:, 0], mixed[:, 1]
+    @staticmethod
+    @compiled
+    def score(seen: Seen, constants: Floats, state: Floats, strange: Floats) -> None:
+        channels = len(seen.z)
+        smoothed, level, count = state[:channels], state[channels : 2 * channels], state[-1]
+        mean, spread = constants[1 : 1 + HOURS * channels], constants[1 + HOURS * channels :]
+        place = (seen.at % (HOURS * HOUR_US)) / HOUR_US - 0.5  # hours, from the middle of the first
+        before = int(np.floor(place))
+        part = F32(place - before)  # of the way from one hour's middle to the next one's
+        one, other = (before % HOURS) * channels, ((before + 1) % HOURS) * channels
+        short, long = min(count + ONE, SHORT), min(count + ONE, LONG)
+        tells = constants[0] > ZERO and seen.judged
+        for j in range(channels):
+            if not np.isnan(seen.z[j]):
+                usual = mean[one + j] * (ONE - part) + mean[other + j] * part
+                smoothed[j] += (seen.z[j] - usual - smoothed[j]) / short
+            off = smoothed[j] - level[j]
+            if not seen.frozen:
+                level[j] += off / long
+            usual_spread = spread[one + j] * (ONE - part) + spread[other + j] * part
+            strange[j] = abs(off) / usual_spread if tells else ZERO
+        state[-1] = long

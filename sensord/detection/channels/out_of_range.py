@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sensord.compiled import F32, compiled
 from sensord.detection.alerts import Kind
-from sensord.detection.channels.contract import Past, Seen, present
+from sensord.detection.channels.contract import Past, Seen
 from sensord.readings import Floats
 
 MARGIN = 0.25  # of the range seen, beyond it
 LEAST_MARGIN = 1.0  # scaled: a channel that hardly moved gets this much
 YOUNG = 1_000  # readings: a history of so many has shown half of what there is to see
+ZERO, ONE = F32(0), F32(1)
 
 
 class OutOfRange:
@@ -44,14 +46,17 @@ class OutOfRange:
         margin = np.maximum(MARGIN * (high - low), LEAST_MARGIN) * (1 + YOUNG / np.maximum(seen.sum(axis=0), 1))
         return np.concatenate((low, high, margin)).astype(np.float32)
 
-    def score(self, seen: Seen, constants: Floats, state: Floats) -> Floats:
-        channels = seen.z.shape[1]
-        down, up = state[:, :channels], state[:, channels:]  # views
-        low, high, margin = np.split(constants, 3, axis=1)  # (n, channels) each
-        above = present(seen.z - high) - up
-        below = present(low - seen.z) - down
-        score = np.maximum(np.maximum(above, below) / margin, np.float32(0))
-        grows = ~seen.frozen[:, None] & (score <= 1) & ~np.isnan(seen.z)
-        up += np.where(grows, np.maximum(above, np.float32(0)), np.float32(0))
-        down += np.where(grows, np.maximum(below, np.float32(0)), np.float32(0))
-        return np.asarray(score, np.float32)
+    @staticmethod
+    @compiled
+    def score(seen: Seen, constants: Floats, state: Floats, strange: Floats) -> None:
+        channels = len(seen.z)
+        down, up = state[:channels], state[channels:]
+        low, high, margin = constants[:channels], constants[channels : 2 * channels], constants[2 * channels :]
+        for j in range(channels):
+            absent = np.isnan(seen.z[j])
+            above = (ZERO if absent else seen.z[j] - high[j]) - up[j]
+            below = (ZERO if absent else low[j] - seen.z[j]) - down[j]
+            strange[j] = max(max(above, below) / margin[j], ZERO)
+            if not seen.frozen and not absent and strange[j] <= ONE:
+                up[j] += max(above, ZERO)
+                down[j] += max(below, ZERO)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sensord.compiled import F32, compiled
 from sensord.detection.alerts import Kind
-from sensord.detection.channels.contract import Past, Seen, present
+from sensord.detection.channels.contract import Past, Seen
 from sensord.readings import Floats
 
 BLOCK = 64  # readings; the largest surprise of each block is what the next ones are held against
@@ -13,6 +14,8 @@ BLOCKS = 32  # span over which a device's usual largest surprise is followed
 USUAL_SPREAD = 0.35  # of the log of block maxima, where a history has too few blocks to tell
 PRIOR_BLOCKS = 4.0  # that many blocks' worth of USUAL_SPREAD is mixed in
 FLOOR = 1e-3  # scaled; smaller errors are all alike
+ZERO, ONE = F32(0), F32(1)
+WHOLE, MEMORY, LEAST = F32(BLOCK), F32(BLOCKS), F32(FLOOR)
 
 
 class Spike:
@@ -44,22 +47,27 @@ class Spike:
         spread = np.sqrt((squares + PRIOR_BLOCKS * USUAL_SPREAD**2) / (count + PRIOR_BLOCKS))
         return np.concatenate((np.where(count > 0, mean, np.log(INPUT_SIZED)), spread)).astype(np.float32)
 
-    def score(self, seen: Seen, constants: Floats, state: Floats) -> Floats:
-        channels = seen.z.shape[1]
-        highest, moved, count = state[:, :channels], state[:, channels:-1], state[:, -1]  # views
-        size = np.abs(present(seen.error))
-        usual = constants[:, :channels] + moved
-        score = (np.log(np.maximum(size, np.float32(FLOOR))) - usual) / constants[:, channels:]
-
-        learning = ~seen.frozen & seen.judged
-        highest[:] = np.where(learning[:, None], np.maximum(highest, size), highest)
-        count += learning
-        full = count >= BLOCK
-        surprise = np.log(np.maximum(highest, np.float32(FLOOR))) - usual
-        moved += np.where(full[:, None] & (highest > 0), surprise / np.float32(BLOCKS), np.float32(0))
-        highest[full] = 0
-        count[full] = 0
-        return np.where(np.isnan(seen.error), np.float32(0), np.maximum(score, np.float32(0)))
+    @staticmethod
+    @compiled
+    def score(seen: Seen, constants: Floats, state: Floats, strange: Floats) -> None:
+        channels = len(seen.error)
+        mean, spread = constants[:channels], constants[channels:]
+        highest, moved = state[:channels], state[channels : 2 * channels]
+        learning = seen.judged and not seen.frozen
+        full = learning and state[-1] + ONE >= WHOLE
+        for j in range(channels):
+            absent = np.isnan(seen.error[j])
+            size = ZERO if absent else abs(seen.error[j])
+            usual = mean[j] + moved[j]
+            strange[j] = ZERO if absent else max((np.log(max(size, LEAST)) - usual) / spread[j], ZERO)
+            if learning:
+                highest[j] = max(highest[j], size)
+            if full and highest[j] > ZERO:
+                moved[j] += (np.log(max(highest[j], LEAST)) - usual) / MEMORY
+            if full:
+                highest[j] = ZERO
+        if learning:
+            state[-1] = ZERO if full else state[-1] + ONE
 
 
 INPUT_SIZED = 10.0  # scaled error of a channel without history that no sane reading reaches

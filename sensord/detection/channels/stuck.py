@@ -5,13 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sensord.compiled import F32, compiled
 from sensord.detection.alerts import Kind
-from sensord.detection.channels.contract import Past, Seen, present
+from sensord.detection.channels.contract import Past, Seen
 from sensord.readings import Floats
 
 SPAN = 32.0  # readings over which the movement is averaged
 SETTLED = 64  # readings until an average is believed
 LOUDEST = 1e3  # a score's end: how much quieter than ever a standing channel counts as
+ZERO, ONE, TINY = F32(0), F32(1), F32(1e-12)
+LONGEST_SPAN, BELIEVED, LOUD = F32(SPAN), F32(SETTLED), F32(LOUDEST)
 
 
 class Stuck:
@@ -37,16 +40,21 @@ class Stuck:
     def learn(self, histories: Sequence[Past]) -> Floats:
         return np.asarray(np.min([_quietest(past.z) for past in histories], axis=0), np.float32)
 
-    def score(self, seen: Seen, constants: Floats, state: Floats) -> Floats:
-        channels = seen.z.shape[1]
-        last, movement, count = state[:, :channels], state[:, channels:-1], state[:, -1]  # views
-        absent = np.isnan(seen.z)
-        step = np.where(absent | (count == 0)[:, None], movement, np.abs(present(seen.z) - last))
-        movement += (step - movement) / np.minimum(np.maximum(count, np.float32(1)), np.float32(SPAN))[:, None]
-        last[:] = np.where(absent, last, seen.z)
-        count[:] = np.minimum(count + 1, np.float32(SETTLED))
-        score = constants / np.maximum(movement, constants / np.float32(LOUDEST) + np.float32(1e-12))
-        return np.where((count >= SETTLED)[:, None] & ~absent, score, np.float32(0))
+    @staticmethod
+    @compiled
+    def score(seen: Seen, constants: Floats, state: Floats, strange: Floats) -> None:
+        channels = len(seen.z)
+        last, movement, count = state[:channels], state[channels : 2 * channels], state[-1]
+        span = min(max(count, ONE), LONGEST_SPAN)
+        for j in range(channels):
+            absent = np.isnan(seen.z[j])
+            if not absent:
+                if count > ZERO:
+                    movement[j] += (abs(seen.z[j] - last[j]) - movement[j]) / span
+                last[j] = seen.z[j]
+            told = count + ONE >= BELIEVED and not absent
+            strange[j] = constants[j] / max(movement[j], constants[j] / LOUD + TINY) if told else ZERO
+        state[-1] = min(count + ONE, BELIEVED)
 
 
 def _quietest(z: Floats) -> Floats:

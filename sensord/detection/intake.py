@@ -1,0 +1,263 @@
+"""Takes readings in, one after another, each with all that it does to its device. Driven by `fleet`.
+
+Compiled. A loop over a batch stops where alerts have something to tell, and goes on from there: what happened is told
+as bits.
+"""
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensord.compiled import F32, compiled, inlined
+from sensord.detection import episodes, scorer
+from sensord.detection.channels import bank
+from sensord.detection.channels.contract import Seen
+from sensord.detection.scorer import Counts, Flags, Memory, Norms, Room
+from sensord.model.steps import ELSEWHERE, Weights
+from sensord.readings import Floats, Integers
+
+SCORED, WARM_UP, LATE, RESET = np.uint8(0), np.uint8(1), np.uint8(2), np.uint8(3)  # what became of a reading
+GAP, BROKEN, AGAIN = 32, 64, 128  # more bits, beside those of `episodes`
+NEVER = np.iinfo(np.int64).min  # last_at of a device that was never seen
+WITNESS = 32  # readings without a gap after which a device's word is taken for its partition's time
+CALM, OPEN = episodes.CALM, episodes.OPEN
+LIMIT, UNKNOWN = scorer.RESIDUAL_LIMIT, F32(np.nan)
+
+_call, _advance, _break_off = episodes.call, episodes.advance, episodes.break_off
+_judge, _expect_next, _head, _restart = scorer.judge, scorer.expect_next, scorer.head, scorer.restart
+_judge_events = bank.judge
+
+
+class Presence(NamedTuple):
+    """When a device spoke, and its last readings; a row a device. See `devices.fields`."""
+
+    first_at: Integers
+    last_at: Integers
+    steady: Counts
+    witnessed_at: Integers
+    seen: Integers
+    ring_at: Integers
+    ring_observed: Floats
+    ring_expected: Floats
+    accepting: Flags
+    moved: Flags  # an open episode only went on, since alerts were last asked for
+    touched: Flags  # by page: changed since the last snapshot
+
+
+class State(NamedTuple):
+    """All columns of the devices."""
+
+    memory: Memory
+    events: bank.Columns
+    presence: Presence
+    episodes: episodes.Episodes
+
+
+class Model(NamedTuple):
+    """What a bundle says, and how long things may take. max_gap: microseconds. page: devices a page. again: readings
+    into an episode when its evidence is taken again."""
+
+    norms: Norms
+    constants: bank.Columns
+    weights: Weights
+    pace: scorer.Pace
+    rules: episodes.Rules
+    max_gap: int
+    page: int
+    again: int
+
+
+class Batch(NamedTuple):
+    """Readings as columns, n rows: see `readings.Readings`. profile: of each slot, not of each row."""
+
+    slots: Integers
+    at: Integers
+    offsets: Integers
+    positions: Integers
+    values: Floats
+    profile: Counts
+
+
+class Outcome(NamedTuple):
+    """What becomes of each row: see `fleet.Observation`. witness (n,). inputs (n, channels): what the network is to be
+    stepped by, where that happens elsewhere; else (0, channels)."""
+
+    outcome: NDArray[np.uint8]
+    score: Floats
+    limit: Floats
+    alarmed: Flags
+    kind: NDArray[np.uint8]
+    in_episode: Flags
+    expected: Floats
+    witness: Flags
+    inputs: Floats
+
+
+class Desk(NamedTuple):
+    """Where what is known of the reading at hand is put."""
+
+    room: Room
+    z: Floats
+    error: Floats
+    verdicts: bank.Verdicts
+
+    @classmethod
+    def for_one(cls, channels: int, model: Model) -> Self:
+        room = Room.for_one(channels, model.norms.head.shape[1], model.weights)
+        z, error = np.zeros((2, channels), np.float32)
+        return cls(room, z, error, bank.Verdicts.blank(channels))
+
+
+@inlined
+def _detect(
+    x: Floats, at: int, state: State, slot: int, model: Model, profile: int, desk: Desk
+) -> tuple[np.float32, np.float32, bool]:
+    """The score's and the event channels' word on one reading: score, limit, and whether the score calls it."""
+    memory, room = state.memory, desk.room
+    score, limit = _judge(x, memory, slot, model.norms, profile, model.pace, room)
+    alarmed, scale = memory.alarmed[slot], model.norms.scale[profile]
+    for j in range(len(x)):
+        desk.z[j] = UNKNOWN if np.isnan(x[j]) else room.z[j]
+        desk.error[j] = min(max((x[j] - room.expected[j]) / scale[j], -LIMIT), LIMIT)
+        if np.isnan(x[j]) or np.isnan(room.expected[j]):
+            desk.error[j] = UNKNOWN
+    frozen = alarmed or state.episodes.phase[slot] >= OPEN
+    seen = Seen(at, desk.z, desk.error, not np.isnan(score), frozen)
+    accepting = state.presence.accepting[slot]
+    _judge_events(seen, state.events, slot, model.constants, profile, accepting, desk.verdicts)
+    state.presence.accepting[slot] = False
+    return score, limit, alarmed
+
+
+@inlined
+def _remember(x: Floats, at: int, presence: Presence, slot: int, expected: Floats) -> None:
+    place = presence.seen[slot] % presence.ring_at.shape[1]
+    presence.ring_at[slot, place] = at
+    presence.ring_observed[slot, place] = x
+    presence.ring_expected[slot, place] = expected
+    if presence.seen[slot] == 0:
+        presence.first_at[slot] = at
+    presence.last_at[slot] = at
+    presence.seen[slot] += 1
+    presence.steady[slot] = min(presence.steady[slot] + 1, WITNESS)
+    if presence.steady[slot] >= WITNESS:
+        presence.witnessed_at[slot] = at
+
+
+@inlined
+def _write(
+    row: int,
+    slot: int,
+    score: np.float32,
+    limit: np.float32,
+    called: episodes.Called,
+    state: State,
+    desk: Desk,
+    out: Outcome,
+) -> None:
+    out.outcome[row] = WARM_UP if np.isnan(score) else SCORED
+    out.score[row], out.limit[row] = score, limit
+    out.alarmed[row], out.kind[row] = called.anomalous, called.kind
+    out.expected[row] = desk.room.expected
+    out.in_episode[row] = state.episodes.phase[slot] != CALM
+    out.witness[row] = state.presence.steady[slot] >= WITNESS
+
+
+@compiled
+def take(
+    rows: Integers, first: int, batch: Batch, state: State, model: Model, desk: Desk, out: Outcome
+) -> tuple[int, int]:
+    """Take rows in from place `first` on. Returns where to go on, and what the row before that did: bits, 0 at the end.
+
+    After GAP the same row is to be taken again: its device's episode is over, and alerts have to be told before it is.
+    """
+    memory, presence = state.memory, state.presence
+    for place in range(first, len(rows)):
+        row = rows[place]
+        slot, at, x = batch.slots[row], batch.at[row], batch.values[row]
+        profile = batch.profile[slot]
+        last = presence.last_at[slot]
+        if at <= last:
+            continue  # late, as it says already
+        if last != NEVER and at - last > model.max_gap:
+            presence.steady[slot] = 0
+            if _break_off(state.episodes, slot):
+                return place, GAP
+            _restart(memory, slot)
+        score, limit, alarmed = _detect(x, at, state, slot, model, profile, desk)
+        _remember(x, at, presence, slot, desk.room.expected)
+        called = _call(score, limit, alarmed, desk.verdicts)
+        where = episodes.Place(at, batch.offsets[row], batch.positions[row])
+        did = _advance(state.episodes, slot, where, called, score, limit, desk.verdicts, model.rules)
+        presence.touched[slot // model.page] = True
+
+        _write(row, slot, score, limit, called, state, desk, out)
+        if did & episodes.MOVED:
+            presence.moved[slot] = True
+            did = did & ~episodes.MOVED | (AGAIN if state.episodes.readings[slot] == model.again else 0)
+        if model.weights.kind == ELSEWHERE:
+            out.inputs[row] = desk.room.z
+        elif _expect_next(memory, slot, model.norms, profile, model.weights, desk.room):
+            out.outcome[row] = RESET
+            if _break_off(state.episodes, slot):
+                did |= BROKEN
+        if did:
+            return place + 1, did
+    return len(rows), 0
+
+
+@inlined
+def _see(z: Floats, room: Room) -> None:
+    hidden = len(room.inputs) - len(z) - 1
+    for j in range(len(z)):
+        room.inputs[hidden + j] = min(max(z[j], -scorer.INPUT), scorer.INPUT)
+
+
+@compiled
+def stepped(
+    rows: Integers, first: int, batch: Batch, after: Floats, state: State, model: Model, desk: Desk, out: Outcome
+) -> tuple[int, int]:
+    """Rows of one wave whose network was stepped elsewhere: after (rows, state_size). Returns as `take` does."""
+    for place in range(first, len(rows)):
+        row = rows[place]
+        slot = batch.slots[row]
+        if out.outcome[row] == LATE:
+            continue
+        state.memory.recurrent[slot] = after[place]
+        _see(out.inputs[row], desk.room)
+        if _head(state.memory, slot, model.norms, batch.profile[slot], desk.room):
+            out.outcome[row] = RESET
+            if _break_off(state.episodes, slot):
+                return place + 1, BROKEN
+    return len(rows), 0
+
+
+@compiled
+def warm(slots: Integers, back: int, profile: Counts, state: State, model: Model, desk: Desk, inputs: Floats) -> None:
+    """Score the reading that each device had `back` readings ago, raising nothing. Where the network is stepped
+    elsewhere, inputs (slots, channels) say by what; NaN where a device had no such reading."""
+    presence, ring = state.presence, state.presence.ring_at.shape[1]
+    for place in range(len(slots)):
+        slot = slots[place]
+        if presence.seen[slot] < back:
+            continue
+        at = (presence.seen[slot] - back) % ring
+        x = presence.ring_observed[slot, at]
+        _detect(x, presence.ring_at[slot, at], state, slot, model, profile[slot], desk)
+        if model.weights.kind == ELSEWHERE:
+            inputs[place] = desk.room.z
+        else:
+            _expect_next(state.memory, slot, model.norms, profile[slot], model.weights, desk.room)
+
+
+@compiled
+def warmed(
+    slots: Integers, inputs: Floats, after: Floats, profile: Counts, state: State, model: Model, desk: Desk
+) -> None:
+    """Go on from what `warm` has scored, once the network was stepped elsewhere: after (slots, state_size)."""
+    for place in range(len(slots)):
+        slot = slots[place]
+        state.memory.recurrent[slot] = after[place]
+        _see(inputs[place], desk.room)
+        _head(state.memory, slot, model.norms, profile[slot], desk.room)
