@@ -69,7 +69,7 @@ def test_a_damaged_bundle_is_not_imported(on_bundles: Sensord, tmp_path: Path) -
     weights[-1] ^= 1
     (folder / WEIGHTS_FILE).write_bytes(weights)
     ended = on_bundles("model", "import", str(folder), "--promote")
-    assert (ended.code, ended.out) == (1, "")
+    assert (ended.code, ended.out) == (78, "")
     assert "SHA-256" in ended.err
     assert len(stages(on_bundles)) == 2
 

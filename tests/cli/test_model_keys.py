@@ -77,7 +77,7 @@ def test_a_damaged_bundle_is_not_signed(signed_by: Sensord, tmp_path: Path) -> N
     weights = tmp_path / "bundle" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     ended = signed_by("model", "sign", "--folder", "bundle", "--key", "own")
-    assert ended.code == 1
+    assert ended.code == 78
     assert "SHA-256" in ended.err
     assert not (tmp_path / "bundle" / SIGNATURE_FILE).exists()
 

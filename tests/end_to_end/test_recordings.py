@@ -57,6 +57,7 @@ def trained(plant: Plant, files: list[Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_skab_through_kafka_into_postgresql(make_plant: MakePlant, skab_files: list[Path]) -> None:
     """Alerts against labels; then two daemons, and one that is killed, leave the very same table."""
     plant = make_plant("skab")
@@ -81,6 +82,10 @@ def test_skab_through_kafka_into_postgresql(make_plant: MakePlant, skab_files: l
     assert shared.alerts() == plant.alerts()
 
     killed = make_plant("skab", plant.topic)
+    hurried = {"session_timeout_s = 6": "session_timeout_s = 6\nmax_poll_records = 20"}  # all would be read at once
+    hurried |= {"start_timeout_s = 20": "start_timeout_s = 20\ncommit_interval_s = 0.05"}
+    for plain, slow in hurried.items():
+        killed.settings.write_text(killed.settings.read_text().replace(plain, slow))
     moved(plant, killed)
     total = sum(killed.ends().values())
     with killed.daemon() as daemon:
