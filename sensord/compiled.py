@@ -59,9 +59,14 @@ def _cache_folder(candidates: Iterable[Path]) -> Path | None:
         folder = candidate / f"compiled-{digest.hexdigest()[:12]}"
         with suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
+            if os.access(folder, os.W_OK) and _is_ours_alone(folder):
                 return folder
     return None
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def _user_cache() -> Path:

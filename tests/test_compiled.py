@@ -20,6 +20,13 @@ def test_what_is_compiled_is_kept_where_only_its_owner_may_write(tmp_path: Path)
     assert folder.stat().st_mode & 0o077 == 0
 
 
+def test_what_others_could_have_written_is_not_run(tmp_path: Path) -> None:
+    folder = compiled._cache_folder((tmp_path / "kept",))
+    assert folder is not None
+    folder.chmod(0o777)
+    assert compiled._cache_folder((tmp_path / "kept",)) is None
+
+
 def test_a_changed_source_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     house = tmp_path / "house"
     for room in compiled.ROOMS:
@@ -59,6 +66,6 @@ def test_arrays_of_any_make_run_the_same_code() -> None:
     assert len(intake.take.signatures) == known  # type: ignore[attr-defined]
 
 
-def test_a_process_that_may_not_write_anywhere_still_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nothing_is_kept_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert compiled._cache_folder((tmp_path,)) is None

@@ -332,7 +332,7 @@ class Fleet:
 
 
 def make_ready(bundle: Bundle) -> None:
-    """Have everything compiled, or read from where it is kept, before anybody waits for it: half a minute at worst."""
+    """Have everything compiled, or read from where it is kept, before anybody waits for it: a minute at worst."""
     nowhere = Partition("", 0)
     one = Fleet(bundle, Origin("", nowhere, ""), Limits(silent_periods=1.0))
     zero = np.zeros(1, np.int64)
