@@ -5,7 +5,7 @@ Written by `stream`, consumed by `detection`; `store` and `daemon` pass them alo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NewType, Self
+from typing import NewType, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,28 @@ class Partition:
         return f"{self.topic}[{self.number}]"
 
 
+class RawRecord(Protocol):
+    """One Kafka record as it came: bytes, not yet decoded. timestamp: milliseconds since the epoch, UTC.
+
+    The client's own records are ones, as they are: to copy each would cost as much as to decode it.
+    """
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One Kafka record as it came: bytes, not yet decoded."""
+    """A raw record that comes from elsewhere: memory, files."""
 
     offset: int
-    timestamp_ms: int
+    timestamp: int
     key: bytes | None
     value: bytes | None
 

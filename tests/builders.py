@@ -24,7 +24,7 @@ from sensord.model.bundle import (
     unpack,
 )
 from sensord.model.network import Network, NetworkShape
-from sensord.readings import Floats, Partition, Readings
+from sensord.readings import Floats, Partition, RawRecord, Readings, Record
 
 PUMPS = Partition("sensors.pumps", 0)
 START = 1_700_000_000 * MICROSECONDS
@@ -117,3 +117,8 @@ def readings(
         columns.reshape(n, -1),
         np.arange(first, first + n) if offsets is None else np.asarray(offsets, np.int64),
     )
+
+
+def plain(record: RawRecord) -> Record:
+    """A record that compares equal to what was put into a source."""
+    return Record(record.offset, record.timestamp, record.key, record.value)

@@ -3,10 +3,10 @@
 \b
 A topic is filled first. Then, round by round in changing order, each in a process of its own:
 poll    kafka-python's poll() with the daemon's client options, from the first poll to the last record
-decode  the same, and every record decoded to columns as the daemon does it
+decode  the same, and the JSON of every record decoded, into nothing better than dictionaries
 daemon  `sensord run` with default settings on a fresh database, from the first partition adopted to the last
         commit, by its own stamps (up to a second of that is the wait for the commit that is due)
-The ratio is the daemon's rate divided by poll's of the same round. Figures of a busy machine are good for ratios.
+The ratio is the daemon's rate divided by decode's of the same round. Figures of a busy machine are good for ratios.
 """
 
 import json
@@ -15,7 +15,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -53,18 +53,19 @@ class Servers:
 class Figures:
     """One contender's readings/s in each round, their median, and the largest less the smallest as a share of it.
 
-    of_poll: the median of each round's rate divided by poll's of that round.
+    of_poll, of_decode: the median of each round's rate divided by theirs of that round.
     """
 
     rounds: list[int]
     median: int
     spread: float
     of_poll: float
+    of_decode: float
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All that is printed. ratio: the daemon's rate as a share of poll's. message_bytes: their mean."""
+    """All that is printed. ratio: the daemon's rate as a share of decode's. message_bytes: their mean."""
 
     readings_per_s: dict[str, Figures]
     ratio: float
@@ -128,13 +129,13 @@ def measured(load: Workload, used: Servers, rounds: int, report: Callable[[str, 
                     seconds[name].append(ran.seconds)
                     alerts = ran.alerts
                 else:
-                    seconds[name].append(read(used.kafka, topic, load, decode=name == "decode"))
+                    seconds[name].append(read(used.kafka, topic, load.readings, decode=name == "decode"))
             report("measure", rounds * len(CONTENDERS), rounds * len(CONTENDERS))
         finally:
             cluster.delete(topic)
     figures = compared(load.readings, seconds)
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
-    ratio = figures["daemon"].of_poll
+    ratio = figures["daemon"].of_decode
     return Found(figures, ratio, load, size, alerts, used.kafka_is, used.store_is, machine(), versions)
 
 
@@ -145,14 +146,14 @@ def turns(rounds: int) -> Iterator[str]:
         yield from CONTENDERS[first:] + CONTENDERS[:first]
 
 
-def read(kafka: str, topic: str, load: Workload, decode: bool) -> float:
+def read(kafka: str, topic: str, readings: int, decode: bool) -> float:
     """Seconds of a bare loop over the whole topic, in its own process."""
     command = [sys.executable, "-m", "scripts.bench.reader", "--kafka", kafka, "--topic", topic]
-    command += ["--decode", ",".join(load.channel_names)] if decode else []
+    command += ["--decode"] if decode else []
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=READER_TIMEOUT_S)
     found = json.loads(done.stdout.splitlines()[-1])
-    if found["readings"] != load.readings:
-        raise click.ClickException(f"the topic holds {found['readings']} readings, not {load.readings}")
+    if found["readings"] != readings:
+        raise click.ClickException(f"the topic holds {found['readings']} readings, not {readings}")
     return float(found["seconds"])
 
 
@@ -162,9 +163,15 @@ def compared(readings: int, seconds: dict[str, list[float]]) -> dict[str, Figure
     figures = {}
     for name, mine in rates.items():
         median = statistics.median(mine)
-        share = statistics.median(one / poll for one, poll in zip(mine, rates["poll"], strict=True))
-        figures[name] = Figures([round(one) for one in mine], round(median), (max(mine) - min(mine)) / median, share)
+        spread = (max(mine) - min(mine)) / median
+        shares = (_share(mine, rates[of]) for of in ("poll", "decode"))
+        figures[name] = Figures([round(one) for one in mine], round(median), spread, *shares)
     return figures
+
+
+def _share(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of the ratios, round by round."""
+    return statistics.median(one / other for one, other in zip(mine, theirs, strict=True))
 
 
 @contextmanager
@@ -194,10 +201,10 @@ def machine() -> dict[str, str]:
 def text(found: Found) -> str:
     """The figures for people."""
     load = found.workload
-    lines = [f"{'':8}{'readings/s':>12}{'spread':>9}{'of poll':>9}  rounds"]
+    lines = [f"{'':8}{'readings/s':>12}{'spread':>9}{'of poll':>9}{'of decode':>11}  rounds"]
     for name, one in found.readings_per_s.items():
         rounds = " ".join(f"{rate:,}" for rate in one.rounds)
-        lines.append(f"{name:8}{one.median:>12,}{one.spread:>9.0%}{one.of_poll:>9.2f}  {rounds}")
+        lines.append(f"{name:8}{one.median:>12,}{one.spread:>9.0%}{one.of_poll:>9.2f}{one.of_decode:>11.2f}  {rounds}")
     lines += [
         "",
         f"{load.readings:,} readings of {load.devices:,} devices, {load.channels} channels, {found.message_bytes} "

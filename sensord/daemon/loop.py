@@ -23,7 +23,7 @@ from sensord.detection.reorder import REORDER_PAGE, Reorder
 from sensord.errors import BundleAwaited, OffsetsLost, PartitionLost, SensordError, StoreUnavailable, Unreachable
 from sensord.metrics import Metrics
 from sensord.model.bundle import Bundle
-from sensord.readings import Partition, Record
+from sensord.readings import Partition, RawRecord
 from sensord.store.progress import Checkpoint, Claim, Progress
 from sensord.stream.decoders import Decoder
 from sensord.stream.source import Batch, Bounds, Source
@@ -110,7 +110,7 @@ class Loop:
         self._inspect_when_due()
         self._watchdog.tick()
 
-    def _feed(self, shard: Shard, records: Sequence[Record]) -> None:
+    def _feed(self, shard: Shard, records: Sequence[RawRecord]) -> None:
         with self._metrics.score_seconds.labels(shard.name).time():
             progressed = shard.feed(records)
         if progressed is not None:

@@ -13,7 +13,7 @@ from sensord.daemon.policy import Quality
 from sensord.detection.devices import PAGE
 from sensord.detection.fleet import Fleet, Observation
 from sensord.detection.reorder import Reorder
-from sensord.readings import DeadLetter, Integers, Partition, Record
+from sensord.readings import DeadLetter, Integers, Partition, RawRecord
 from sensord.store.devices import DeviceSeen
 from sensord.store.progress import Checkpoint, Claim, Snapshot, Standing
 from sensord.stream.decoders import Decoded, Decoder
@@ -58,7 +58,7 @@ class Shard:
     def replaying(self) -> bool:
         return self.position < self.live_from
 
-    def feed(self, records: Sequence[Record]) -> Progressed | None:
+    def feed(self, records: Sequence[RawRecord]) -> Progressed | None:
         """Observe records that follow on from the position; None, and held, where too many are bad."""
         decoded = self.decoder.decode(self.partition, records)
         if self._spoilt(decoded):

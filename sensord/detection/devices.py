@@ -3,6 +3,7 @@
 `fleet` reads and writes the rows; `store` keeps the pages as bytes that only this file understands.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -308,7 +309,7 @@ class Devices:
 
 def _row_bytes(field: Field) -> int:
     kind: DTypeLike = field.dtype
-    return np.dtype(kind).itemsize * int(np.prod(field.shape, dtype=np.int64))
+    return np.dtype(kind).itemsize * math.prod(field.shape)
 
 
 def _open_page(number: int, page: bytes) -> tuple[int, _PageHeader, memoryview]:

@@ -14,7 +14,7 @@ from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAs
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
 from sensord.errors import OffsetsLost, SensordError, SourceFailed, Unreachable
-from sensord.readings import Partition, Record
+from sensord.readings import Partition
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import DEFAULT_START_TIMEOUT_S, Cluster, connected
 from sensord.stream.source import Batch, Bounds
@@ -83,7 +83,7 @@ class KafkaSource:
             self._failed = True
             raise SourceFailed(f"Kafka at {self._servers}: poll raised {type(error).__name__}: {error}") from error
         departed, arrived = self._changes()
-        records = {_partition(tp): _records(found) for tp, found in polled.items()}
+        records = {_partition(tp): found for tp, found in polled.items()}
         return Batch(departed, arrived, {p: found for p, found in records.items() if p in self._started})
 
     def _wanted(self, error: KafkaError) -> str:
@@ -240,7 +240,3 @@ def _topic_partition(partition: Partition) -> TopicPartition:
 
 def _partition(tp: TopicPartition) -> Partition:
     return Partition(tp.topic, tp.partition)
-
-
-def _records(found: Sequence[Any]) -> list[Record]:
-    return [Record(record.offset, record.timestamp, record.key, record.value) for record in found]

@@ -54,7 +54,7 @@ def plain_records(lines: Iterable[str], device_id: str) -> Iterator[Record]:
     key = device_id.encode()
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield Record(offset=number, timestamp_ms=UNTIMED, key=key, value=line.encode())
+            yield Record(offset=number, timestamp=UNTIMED, key=key, value=line.encode())
 
 
 def recorded_records(path: Path, device_id: str) -> Iterator[Record]:

@@ -9,7 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from sensord.errors import OffsetsLost, Unreachable
-from sensord.readings import Partition, Record
+from sensord.readings import Partition, RawRecord
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import DEFAULT_START_TIMEOUT_S, Cluster, connected
 
@@ -30,7 +30,7 @@ def read_range(
     until_offset: int | None = None,
     follow: bool = False,
     timeout_s: float = DEFAULT_START_TIMEOUT_S,
-) -> Iterator[tuple[Partition, Sequence[Record]]]:
+) -> Iterator[tuple[Partition, Sequence[RawRecord]]]:
     """Batches of a topic's records, each partition's by rising offset, up to what the topic holds now.
 
     since, until: of the record's own time stamp, microseconds UTC; a partition begins at its first record of or after
@@ -57,8 +57,7 @@ def read_range(
             if follow or first < last:
                 spans[tp] = min(first, ends[tp]), None if follow else last
         for tp, found in read_spans(consumer, spans, report):
-            records = [Record(record.offset, record.timestamp, record.key, record.value) for record in found]
-            yield Partition(tp.topic, tp.partition), records
+            yield Partition(tp.topic, tp.partition), found
 
 
 @contextmanager

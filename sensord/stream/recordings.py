@@ -16,7 +16,7 @@ from typing import TextIO
 import msgspec
 
 from sensord.errors import RecordingUnreadable
-from sensord.readings import Partition, Record
+from sensord.readings import Partition, RawRecord, Record
 from sensord.stream.pack import create_text
 from sensord.stream.unpack import open_text
 
@@ -52,8 +52,8 @@ class RecordingWriter:
         self._text = text
         text.write(f"{FIRST_KEY}{VERSION}}}\n")
 
-    def write(self, partition: Partition, record: Record) -> None:
-        line = _Line(partition.topic, partition.number, record.offset, record.timestamp_ms)
+    def write(self, partition: Partition, record: RawRecord) -> None:
+        line = _Line(partition.topic, partition.number, record.offset, record.timestamp)
         line.key, line.key_base64 = _texts(record.key)
         line.value, line.value_base64 = _texts(record.value)
         self._text.write(_ENCODER.encode(line).decode() + "\n")

@@ -74,7 +74,7 @@ def _kind(path: Path) -> Callable[[Path], Iterator[Message]] | None:
 
 def _recorded(path: Path) -> Iterator[Message]:
     for partition, record in read_recording(path):
-        yield Message(record.key, record.value, record.timestamp_ms, partition.number)
+        yield Message(record.key, record.value, record.timestamp, partition.number)
 
 
 def _lines(path: Path) -> Iterator[Message]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sensord.readings import Partition, Record
+from sensord.readings import Partition, RawRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Batch:
 
     departed: Sequence[Partition] = ()
     arrived: Sequence[Partition] = ()
-    records: Mapping[Partition, Sequence[Record]] = field(default_factory=dict)
+    records: Mapping[Partition, Sequence[RawRecord]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from sensord.clock import MICROSECONDS
 from sensord.errors import HistoryUnusable
-from sensord.readings import Floats, Integers, Partition, Record
+from sensord.readings import Floats, Integers, Partition, RawRecord
 from sensord.stream.decoders import Decoder
 from sensord.stream.tables import Table
 from sensord.trainer.offline import Recorded
@@ -121,7 +121,7 @@ def join(tables: Iterable[Table], channels: Sequence[str] | None = None) -> Hist
 
 def from_records(
     decoder: Decoder,
-    batches: Iterable[tuple[Partition, Sequence[Record]]],
+    batches: Iterable[tuple[Partition, Sequence[RawRecord]]],
     channels: Sequence[str],
     wanted: Range = Range(),
     needs: Needs = Needs(),

@@ -16,6 +16,7 @@ from sensord.stream.cluster import Cluster
 from sensord.stream.kafka import KafkaSource
 from sensord.stream.memory import MemoryLog, MemorySource
 from sensord.stream.source import Bounds, Source
+from tests.builders import plain
 
 PATIENCE_S = 30.0
 NOW_MS = time.time_ns() // 1_000_000  # brokers drop what is older than their retention
@@ -119,7 +120,7 @@ class Seen:
         batch = self.source.poll(0.3)
         self.changes += [("departed", p) for p in batch.departed] + [("arrived", p) for p in batch.arrived]
         for partition, records in batch.records.items():
-            self.records.setdefault(partition, []).extend(records)
+            self.records.setdefault(partition, []).extend(map(plain, records))
 
     @property
     def held(self) -> set[Partition]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 from uuid import UUID
 
-from sensord.readings import Partition, Record
+from sensord.readings import Partition, RawRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Commit:
     previous: int | None
     next: int
     topic_id: str
-    records: Sequence[Record]
+    records: Sequence[RawRecord]
     amendments: Sequence[Amendment]
     model_id: str | None
 

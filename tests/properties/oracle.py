@@ -15,7 +15,7 @@ from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
 from sensord.detection.reorder import Reorder
 from sensord.model.bundle import Bundle
-from sensord.readings import DeadLetter, Partition, Readings, Record
+from sensord.readings import DeadLetter, Partition, RawRecord, Readings
 from sensord.store.schema import ALERT_VERSION, instant
 from sensord.stream.decoders.json import JsonDecoder
 from tests.properties.journal import Accepted, Amendment, Commit, Entry, GapAccepted
@@ -173,7 +173,7 @@ class _Line:
             for device_id, seen in self.seen.items():
                 expected.see(commit.partition, device_id, seen)
 
-    def _observe(self, partition: Partition, records: Sequence[Record], expected: Expected) -> None:
+    def _observe(self, partition: Partition, records: Sequence[RawRecord], expected: Expected) -> None:
         if not records:
             return
         decoded = JsonDecoder(self._fleet.bundle.channels).decode(partition, records)

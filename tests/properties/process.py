@@ -15,7 +15,7 @@ from sensord.detection.alerts import Reason
 from sensord.detection.fleet import Limits
 from sensord.errors import BundleInvalid, NeedsAPerson, StoreUnavailable
 from sensord.metrics import Metrics
-from sensord.readings import Partition, Record
+from sensord.readings import Partition, RawRecord
 from sensord.store.progress import Checkpoint, Claim, Committed, Progress
 from sensord.store.registry import Registry
 from sensord.stream.decoders import Decoded
@@ -78,7 +78,7 @@ class SeenLog(MemorySource):
     def __init__(self, log: MemoryLog, points: Failpoints, max_records: int) -> None:
         super().__init__(log, [TOPIC], max_records=max_records)
         self._points = points
-        self._records: dict[Partition, dict[int, Record]] = {}
+        self._records: dict[Partition, dict[int, RawRecord]] = {}
         self.seen_topic_id = ""
 
     def poll(self, timeout_s: float) -> Batch:
@@ -94,7 +94,7 @@ class SeenLog(MemorySource):
     def hint(self, offsets: object) -> None:
         self._points.reach("settled")
 
-    def seen(self, partition: Partition, start: int, end: int) -> list[Record]:
+    def seen(self, partition: Partition, start: int, end: int) -> list[RawRecord]:
         """The records between two offsets."""
         known = self._records[partition]
         return [known[offset] for offset in sorted(known) if start <= offset < end]
@@ -229,7 +229,7 @@ class PointedDecoder(JsonDecoder):
         super().__init__(channels)
         self._points = points
 
-    def decode(self, partition: Partition, records: Sequence[Record]) -> Decoded:
+    def decode(self, partition: Partition, records: Sequence[RawRecord]) -> Decoded:
         self._points.reach("decoding")
         return super().decode(partition, records)
 

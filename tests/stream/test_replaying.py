@@ -9,12 +9,13 @@ import pytest
 
 from sensord.clock import SystemClock
 from sensord.errors import SensordError, Unreachable
-from sensord.readings import Partition, Record
+from sensord.readings import Partition, RawRecord, Record
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import Cluster
 from sensord.stream.ranges import read_range
 from sensord.stream.recordings import create_recording, read_recording
 from sensord.stream.replaying import Replayed, ReplayOptions, Restamp, record, replay
+from tests.builders import plain
 
 pytestmark = pytest.mark.kafka
 
@@ -50,15 +51,15 @@ def read(settings: KafkaSettings, topic: str) -> dict[int, list[Record]]:
     return by_number(read_range(settings, topic))
 
 
-def by_number(batches: Iterable[tuple[Partition, Sequence[Record]]]) -> dict[int, list[Record]]:
+def by_number(batches: Iterable[tuple[Partition, Sequence[RawRecord]]]) -> dict[int, list[Record]]:
     found: dict[int, list[Record]] = {}
     for partition, records in batches:
-        found.setdefault(partition.number, []).extend(records)
+        found.setdefault(partition.number, []).extend(map(plain, records))
     return found
 
 
 def contents(found: dict[int, list[Record]]) -> dict[int, list[tuple[int, bytes | None, bytes | None]]]:
-    return {number: [(one.timestamp_ms, one.key, one.value) for one in records] for number, records in found.items()}
+    return {number: [(one.timestamp, one.key, one.value) for one in records] for number, records in found.items()}
 
 
 class KilledError(Exception):
@@ -83,7 +84,7 @@ def test_a_topic_recorded_and_replayed_is_the_same(settings: KafkaSettings, fres
     count = record(settings, fresh, tmp_path / "out.jsonl.zst", report=lambda done, of: progress.append((done, of)))
     assert count == 40
     assert progress[-1] == (40, 40)
-    back = sorted(read_recording(tmp_path / "out.jsonl.zst"), key=lambda one: one[1].timestamp_ms)
+    back = sorted(read_recording(tmp_path / "out.jsonl.zst"), key=lambda one: one[1].timestamp)
     assert [(partition.number, one) for partition, one in back] == [(partition.number, one) for partition, one in made]
 
 
@@ -94,7 +95,7 @@ def test_a_recording_too_wide_for_the_topic_keeps_each_keys_order(
     replay(settings, fresh, [tmp_path / "in.jsonl"], ReplayOptions(partitions=3))
     for records in read(settings, fresh).values():
         for key in {one.key for one in records}:
-            stamps = [one.timestamp_ms for one in records if one.key == key]
+            stamps = [one.timestamp for one in records if one.key == key]
             assert len(stamps) == 10
             assert stamps == sorted(stamps)
 
@@ -132,7 +133,7 @@ def test_a_range_is_cut_by_time_and_by_offset(settings: KafkaSettings, fresh: st
     recording(tmp_path / "in.jsonl")
     replay(settings, fresh, [tmp_path / "in.jsonl"], ReplayOptions(partitions=2))
     by_time = by_number(read_range(settings, fresh, (NOW_MS + 5) * 1_000, (NOW_MS + 9) * 1_000))
-    stamps = [one.timestamp_ms - NOW_MS for records in by_time.values() for one in records]
+    stamps = [one.timestamp - NOW_MS for records in by_time.values() for one in records]
     assert sorted(stamps) == [5, 6, 7, 8]
     by_offset = by_number(read_range(settings, fresh, since_offset=18, until_offset=100))
     assert {number: [one.offset for one in records] for number, records in by_offset.items()} == {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sensord.readings import DeadLetter, Partition, Readings, Record
+from sensord.readings import DeadLetter, Partition, RawRecord, Readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,6 @@ class Decoded:
 class Decoder(Protocol):
     """Turns one partition's records into readings. A pure function of each record: a replay gives the same."""
 
-    def decode(self, partition: Partition, records: Sequence[Record]) -> Decoded:
+    def decode(self, partition: Partition, records: Sequence[RawRecord]) -> Decoded:
         """Decode records of rising offset. Never raises for what a record holds."""
         ...

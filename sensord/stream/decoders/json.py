@@ -10,18 +10,20 @@ ignored.
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import chain
-from typing import Annotated, TypeAlias, cast
+from itertools import chain, repeat
+from operator import sub
+from typing import Annotated, TypeAlias, TypeVar, cast
 
 import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
 from sensord.clock import MICROSECONDS
-from sensord.readings import DeadLetter, Partition, Readings, Record
+from sensord.readings import DeadLetter, Floats, Integers, Partition, RawRecord, Readings
 from sensord.stream.dead_letters import (
     DETAIL_LIMIT,
     KEY_LIMIT,
@@ -29,10 +31,13 @@ from sensord.stream.dead_letters import (
     VALUE_LIMIT,
     Reason,
     Refusal,
+    are_device_ids,
     check_device_id,
     dead_letter,
 )
 from sensord.stream.decoders import Decoded
+
+T = TypeVar("T")
 
 DEFAULT_MAX_FUTURE_S = 300.0
 
@@ -53,11 +58,25 @@ class Message(msgspec.Struct, kw_only=True, gc=False):
     values: msgspec.Struct
 
 
-Place: TypeAlias = tuple[Record, int, Message]  # a message, its record and its position in it
+Wrong: TypeAlias = dict[int, Refusal]  # by row: the first thing that is wrong with it
+
+
+@dataclass(slots=True)
+class Written:
+    """Readings as they were written, row by row: the record of each, its position in it, the message."""
+
+    records: list[RawRecord] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+
+    def extend(self, record: RawRecord, positions: Sequence[int], messages: Sequence[Message]) -> None:
+        self.records.extend(repeat(record, len(messages)))
+        self.positions.extend(positions)
+        self.messages.extend(messages)
 
 
 class JsonDecoder:
-    """Decodes one fleet's records.
+    """Decodes one fleet's records, a column at a time: what is done for every reading is done by loops in C.
 
     max_future_s: how far event time may run ahead of the record's time stamp; judged against the record, not the
     clock, so that a replay judges alike.
@@ -70,91 +89,78 @@ class JsonDecoder:
         self._one = msgspec.json.Decoder(message)
         self._any: msgspec.json.Decoder[Message | list[Message]] = msgspec.json.Decoder(message | list[message])  # type: ignore[valid-type]
 
-    def decode(self, partition: Partition, records: Sequence[Record]) -> Decoded:
+    def decode(self, partition: Partition, records: Sequence[RawRecord]) -> Decoded:
         refused = _Refused(partition)
-        device_ids: list[str] = []
-        at: list[int] = []
-        kept: list[Place] = []
-        for place in self._parse(records, refused):
-            record, position, message = place
-            try:
-                device_id, time = _device_id(message, record), _event_time(message, record)
-            except Refusal as refusal:
-                refused.reading(record, position, refusal)
-            else:
-                device_ids.append(device_id)
-                at.append(time)
-                kept.append(place)
-        readings = self._columns(partition, kept, device_ids, at, refused)
-        return Decoded(readings, refused.in_order())
+        written = self._parse(records, refused)
+        wrong: Wrong = {}
+        device_ids = _device_ids(written, wrong)
+        at = _event_times(written, wrong)
+        self._check_ahead(at, written, wrong)
+        values = self._values(written, wrong)
+        offsets = np.array([record.offset for record in written.records], np.int64)  # (n,)
+        for row in sorted(wrong):
+            refused.reading(written.records[row], written.positions[row], wrong[row])
+        if wrong:
+            good = np.delete(np.arange(len(at)), list(wrong))
+            device_ids = [device_ids[row] for row in good.tolist()]
+            at, values, offsets = at[good], values[good], offsets[good]
+        return Decoded(Readings(partition, device_ids, at, values, offsets), refused.in_order())
 
-    def _parse(self, records: Sequence[Record], refused: "_Refused") -> list[Place]:
-        places: list[Place] = []
-        decode = self._any.decode
+    def _parse(self, records: Sequence[RawRecord], refused: "_Refused") -> Written:
+        written = Written()
+        decode, to_records, to_positions = self._any.decode, written.records.append, written.positions.append
+        to_messages = written.messages.append
         for record in records:
+            value, key = record.value, record.key
+            if value is None or len(value) > VALUE_LIMIT or (key is not None and len(key) > KEY_LIMIT):
+                refused.record(record, _unfit(value, key))
+                continue
             try:
-                _check_record(record)
-                message = decode(record.value)  # type: ignore[arg-type]  # checked: not None
-            except Refusal as refusal:
-                refused.record(record, refusal)
+                message = decode(value)
             except UNREADABLE:
-                places.extend(self._parse_parts(record, refused))
+                self._parse_parts(record, written, refused)
+                continue
+            if not isinstance(message, list):
+                to_records(record)
+                to_positions(0)
+                to_messages(message)
+            elif message:
+                written.extend(record, range(len(message)), message)
             else:
-                if not isinstance(message, list):
-                    places.append((record, 0, message))
-                elif message:
-                    places.extend((record, position, one) for position, one in enumerate(message))
-                else:
-                    refused.record(record, Refusal(Reason.NO_VALUES, "an empty array"))
-        return places
+                refused.record(record, Refusal(Reason.NO_VALUES, "an empty array"))
+        return written
 
-    def _parse_parts(self, record: Record, refused: "_Refused") -> list[Place]:
+    def _parse_parts(self, record: RawRecord, written: Written, refused: "_Refused") -> None:
         """The slow road, for records with something wrong in them: what is right is kept."""
-        places: list[Place] = []
         for position, part in enumerate(refused.parts(record)):
             try:
-                places.append((record, position, self._one.decode(part)))
+                written.extend(record, [position], [self._one.decode(part)])
             except UNREADABLE as error:
                 if refused.counts(record):
                     refused.written(record, position, _diagnose(part, frozenset(self.channels), error))
-        return places
 
-    def _columns(
-        self, partition: Partition, places: list[Place], device_ids: list[str], at: list[int], refused: "_Refused"
-    ) -> Readings:
-        """Columns of those that pass the checks that are made on whole columns."""
-        n = len(places)
-        values = np.fromiter(
-            chain.from_iterable([astuple(message.values) for _, _, message in places]),
-            np.float64,
-            n * len(self.channels),
-        ).reshape(n, len(self.channels))  # (n, channels)
-        with np.errstate(over="ignore"):
-            narrow = values.astype(np.float32)  # (n, channels)
-        times = np.array(at, np.int64)  # (n,)
-        stamps = np.array([record.timestamp_ms for record, _, _ in places], np.int64)  # (n,)
+    def _check_ahead(self, at: Integers, written: Written, wrong: Wrong) -> None:
+        """No event time may be far ahead of its record's time stamp, if it has one."""
+        stamps = np.array([record.timestamp for record in written.records], np.int64)  # (n,)
         limits = np.minimum(stamps, LATEST_MS) * 1_000 + self._max_future
-        future = np.logical_and(stamps >= 0, times > limits)
-        infinite = np.any(np.isinf(narrow), axis=1)
-        empty = np.all(np.isnan(narrow), axis=1)
-        bad = future | infinite | empty  # (n,)
-        for row in np.flatnonzero(bad).tolist():
-            record, position, _ = places[row]
-            if future[row]:
-                ahead = (at[row] - record.timestamp_ms * 1_000) / MICROSECONDS
-                refusal = Refusal(Reason.FUTURE, f"event time is {ahead:.0f} s ahead of the record's")
-            elif infinite[row]:
-                channel = self.channels[int(np.argmax(np.isinf(narrow[row])))]
-                refusal = Refusal(Reason.NOT_FINITE, f"{channel!a} is beyond the range of float32")
-            else:
-                refusal = Refusal(Reason.NO_VALUES, "no channel has a value")
-            refused.reading(record, position, refusal)
-        offsets = np.fromiter([record.offset for record, _, _ in places], np.int64, n)  # (n,)
-        if not bad.any():
-            return Readings(partition, device_ids, times, narrow, offsets)
-        good = ~bad
-        names = [name for name, is_good in zip(device_ids, good.tolist(), strict=True) if is_good]
-        return Readings(partition, names, times[good], narrow[good], offsets[good])
+        for row in np.flatnonzero((stamps >= 0) & (at > limits)).tolist():
+            ahead = (int(at[row]) - int(stamps[row]) * 1_000) / MICROSECONDS
+            wrong.setdefault(row, Refusal(Reason.FUTURE, f"event time is {ahead:.0f} s ahead of the record's"))
+
+    def _values(self, written: Written, wrong: Wrong) -> Floats:
+        """(n, channels), NaN where absent."""
+        n, channels = len(written.messages), len(self.channels)
+        flat = chain.from_iterable([astuple(message.values) for message in written.messages])
+        values = np.fromiter(flat, np.float64, n * channels).reshape(n, channels)
+        with np.errstate(over="ignore"):
+            narrow = values.astype(np.float32)
+        infinite, absent = np.isinf(narrow), np.isnan(narrow)
+        for row in np.flatnonzero(infinite.any(axis=1)).tolist():
+            channel = self.channels[int(np.argmax(infinite[row]))]
+            wrong.setdefault(row, Refusal(Reason.NOT_FINITE, f"{channel!a} is beyond the range of float32"))
+        for row in np.flatnonzero(absent.all(axis=1)).tolist():
+            wrong.setdefault(row, Refusal(Reason.NO_VALUES, "no channel has a value"))
+        return narrow
 
 
 def _message_type(channels: tuple[str, ...]) -> type[Message]:
@@ -166,16 +172,54 @@ def _message_type(channels: tuple[str, ...]) -> type[Message]:
     return cast(type[Message], message)
 
 
-def _check_record(record: Record) -> None:
-    if record.value is None:
-        raise Refusal(Reason.TOMBSTONE, "the record has no value")
-    if len(record.value) > VALUE_LIMIT:
-        raise Refusal(Reason.OVERSIZED, f"{len(record.value)} bytes, {VALUE_LIMIT} at most")
-    if record.key is not None and len(record.key) > KEY_LIMIT:
-        raise Refusal(Reason.KEY_TOO_LONG, f"the key has {len(record.key)} bytes, {KEY_LIMIT} at most")
+def _unfit(value: bytes | None, key: bytes | None) -> Refusal:
+    """What is wrong with a record that isn't looked into."""
+    if value is None:
+        return Refusal(Reason.TOMBSTONE, "the record has no value")
+    if len(value) > VALUE_LIMIT:
+        return Refusal(Reason.OVERSIZED, f"{len(value)} bytes, {VALUE_LIMIT} at most")
+    return Refusal(Reason.KEY_TOO_LONG, f"the key has {len(key or b'')} bytes, {KEY_LIMIT} at most")
 
 
-def _device_id(message: Message, record: Record) -> str:
+def _device_ids(written: Written, wrong: Wrong) -> list[str]:
+    """n names, "" where one is wrong."""
+    device_ids = [message.device_id for message in written.messages]
+    if None not in device_ids and are_device_ids(named := cast(list[str], device_ids)):
+        return named
+    return _row_by_row(_device_id, written, wrong, "")
+
+
+def _event_times(written: Written, wrong: Wrong) -> Integers:
+    """(n,) microseconds since the epoch, 0 where one is wrong."""
+    stamps = [message.timestamp for message in written.messages]
+    kinds = set(map(type, stamps))
+    if kinds == {datetime}:
+        since = list(map(sub, stamps, repeat(EPOCH)))  # datetimes all
+        days, seconds = np.array([one.days for one in since]), np.array([one.seconds for one in since])
+        at: Integers = (days * 86_400 + seconds) * MICROSECONDS + np.array([one.microseconds for one in since])
+        if np.all((at >= FIRST) & (at <= LAST)):
+            return at
+    elif kinds == {int}:
+        with suppress(OverflowError):
+            at = np.array(stamps, np.int64)
+            if np.all((at >= EARLIEST_MS) & (at < LATEST_MS)):
+                return at * 1_000
+    return np.array(_row_by_row(_event_time, written, wrong, 0), np.int64)
+
+
+def _row_by_row(read: Callable[[Message, RawRecord], T], written: Written, wrong: Wrong, instead: T) -> list[T]:
+    """What is read of each row; where that is refused, `instead`."""
+    found = []
+    for row, (message, record) in enumerate(zip(written.messages, written.records, strict=True)):
+        try:
+            found.append(read(message, record))
+        except Refusal as refusal:
+            wrong.setdefault(row, refusal)
+            found.append(instead)
+    return found
+
+
+def _device_id(message: Message, record: RawRecord) -> str:
     device_id = message.device_id
     if device_id is None:
         if record.key is None:
@@ -188,7 +232,7 @@ def _device_id(message: Message, record: Record) -> str:
     return device_id
 
 
-def _event_time(message: Message, record: Record) -> int:
+def _event_time(message: Message, record: RawRecord) -> int:
     """Microseconds since the epoch."""
     timestamp = message.timestamp
     if isinstance(timestamp, datetime):
@@ -197,9 +241,9 @@ def _event_time(message: Message, record: Record) -> int:
             raise Refusal(Reason.BAD_TIME, f"timestamp {timestamp.isoformat()} is outside the years 1 to 9999 of UTC")
         return at
     if timestamp is None:
-        if not EARLIEST_MS <= record.timestamp_ms < LATEST_MS:
-            raise Refusal(Reason.BAD_TIME, f"no timestamp, and the record's is {record.timestamp_ms} ms")
-        return record.timestamp_ms * 1_000
+        if not EARLIEST_MS <= record.timestamp < LATEST_MS:
+            raise Refusal(Reason.BAD_TIME, f"no timestamp, and the record's is {record.timestamp} ms")
+        return record.timestamp * 1_000
     if not EARLIEST_MS <= timestamp < LATEST_MS:
         raise Refusal(Reason.BAD_TIME, f"timestamp is no epoch milliseconds of 2000 to 2100{_looks_like(timestamp)}")
     return timestamp * 1_000
@@ -217,21 +261,21 @@ class _Refused:
         self._letters: list[DeadLetter] = []
         self._counts: Counter[int] = Counter()  # readings refused, by the record's offset
         self._partition = partition
-        self._cut: tuple[Record, list[bytes]] | None = None  # the record last cut: many of one may be refused
+        self._cut: tuple[RawRecord, list[bytes]] | None = None  # the record last cut: many of one may be refused
 
-    def record(self, record: Record, refusal: Refusal) -> None:
+    def record(self, record: RawRecord, refusal: Refusal) -> None:
         self._letters.append(dead_letter(self._partition, record, refusal))
 
-    def reading(self, record: Record, position: int, refusal: Refusal) -> None:
+    def reading(self, record: RawRecord, position: int, refusal: Refusal) -> None:
         if self.counts(record):
             self.written(record, position, refusal)
 
-    def counts(self, record: Record) -> bool:
+    def counts(self, record: RawRecord) -> bool:
         """Count one more reading of a record; whether it is to be written too."""
         self._counts[record.offset] += 1
         return self._counts[record.offset] <= LETTERS_LIMIT
 
-    def written(self, record: Record, position: int, refusal: Refusal) -> None:
+    def written(self, record: RawRecord, position: int, refusal: Refusal) -> None:
         part = self.parts(record)[position]
         self._letters.append(dead_letter(self._partition, record, refusal, position, part))
 
@@ -246,7 +290,7 @@ class _Refused:
             self._letters[index] = replace(letter, detail=detail)
         return self._letters
 
-    def parts(self, record: Record) -> list[bytes]:
+    def parts(self, record: RawRecord) -> list[bytes]:
         if self._cut is None or self._cut[0] is not record:
             self._cut = record, _parts(record.value or b"")
         return self._cut[1]
