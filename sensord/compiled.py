@@ -28,9 +28,9 @@ F32 = np.float32
 def compiled(function: F) -> F:
     """Compile a function at its first call, for the types that it is called with; kept on disk where that is possible.
 
-    Division by zero gives infinity or NaN, as numpy's does.
+    Division by zero gives infinity or NaN, as numpy's does. Other threads go on meanwhile.
     """
-    return cast(F, numba.njit(cache=_CAN_CACHE, error_model="numpy")(function))
+    return cast(F, numba.njit(cache=_CAN_CACHE, error_model="numpy", nogil=True)(function))
 
 
 def inlined(function: F) -> F:

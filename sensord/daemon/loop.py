@@ -6,6 +6,7 @@ database says is believed, and the log is replayed from the snapshot. Nothing is
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -15,7 +16,7 @@ from sensord.daemon.losses import Place, lost_offsets
 from sensord.daemon.models import Models
 from sensord.daemon.owner import Owner
 from sensord.daemon.policy import Backoff, Pace, Quality, Standstill, Timer
-from sensord.daemon.shard import Shard
+from sensord.daemon.shard import Progressed, Shard
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
@@ -59,7 +60,7 @@ class Rules:
 
 
 class Loop:
-    """One daemon's work, a turn at a time; single-threaded."""
+    """One daemon's work, a turn at a time, on one thread; another one observes readings while it polls."""
 
     def __init__(
         self,
@@ -81,6 +82,8 @@ class Loop:
         self._retry = Backoff(rules.pace.retry_first_s, rules.pace.retry_most_s)
         self._inspection = Timer(rules.pace.inspection_interval_s)
         self._standstill = Standstill(rules.pace.standstill_s)
+        self._feeder = ThreadPoolExecutor(1, "feeder")
+        self._feeding: Future[list[tuple[Shard, Progressed | None]]] | None = None
         self._log_answers = True  # when it was last asked, or since it last brought something
 
     @property
@@ -99,23 +102,46 @@ class Loop:
 
     def turn(self) -> None:
         """Take what one poll brings, and commit and snapshot when due. Raises SourceFailed, OffsetsLost, ..."""
-        batch = self._source.poll(self._rules.poll_timeout_s)
+        batch = self._source.poll(self._rules.poll_timeout_s if self._feeding is None else 0)
         self._log_answers |= bool(batch.records)
+        self._end_feeding()
         self._follow_assignment(batch)
-        for partition, records in batch.records.items():
-            if (shard := self.shards.get(partition)) is not None and not shard.held:
-                self._feed(shard, records)
-        self._adopt_unclaimed()  # after: what was polled before a partition is adopted doesn't follow on from its state
-        self._save_when_due()
-        self._inspect_when_due()
+        self._begin_feeding(batch)
+        if self._unclaimed or self._commit.due(now := self._clock.monotonic()) or self._inspection.due(now):
+            self._end_feeding()  # nothing below may see a partition between two states
+            self._adopt_unclaimed()
+            self._save_when_due()
+            self._inspect_when_due()
         self._watchdog.tick()
 
-    def _feed(self, shard: Shard, records: Sequence[RawRecord]) -> None:
+    # --- readings ----------------------------------------------------------------------------------------------------
+
+    def _begin_feeding(self, batch: Batch) -> None:
+        """Have a batch observed on a thread of its own, so that the next poll need not wait for it.
+
+        Until `_end_feeding` all shards belong to that thread. Of a partition that is adopted later nothing is taken:
+        what was polled before doesn't follow on from its state.
+        """
+        fed = [(self.shards[p], records) for p, records in batch.records.items() if p in self.shards]
+        if fed := [(shard, records) for shard, records in fed if not shard.held]:
+            self._feeding = self._feeder.submit(lambda: [(shard, self._feed(shard, records)) for shard, records in fed])
+
+    def _feed(self, shard: Shard, records: Sequence[RawRecord]) -> Progressed | None:
         with self._metrics.score_seconds.labels(shard.name).time():
-            progressed = shard.feed(records)
-        if progressed is not None:
-            self._metrics.progressed(shard.name, progressed)
+            return shard.feed(records)
+
+    def _end_feeding(self) -> None:
+        """Wait for what is being observed, and act on what came of it."""
+        if self._feeding is None:
             return
+        feeding, self._feeding = self._feeding, None
+        for shard, progressed in feeding.result():
+            if progressed is None:
+                self._hold(shard)
+            else:
+                self._metrics.progressed(shard.name, progressed)
+
+    def _hold(self, shard: Shard) -> None:
         self._source.hold(shard.partition)
         log.error(
             "held: most of the latest readings are bad, so none of these is taken in",
@@ -128,6 +154,7 @@ class Loop:
 
     def drain(self) -> bool:
         """Commit everything with its state and leave. What can't be committed, the next owner replays; then False."""
+        self._end_feeding()
         self._save(snapshot=True)
         left = [str(partition) for partition, held in self._unclaimed.items() if held is not None]
         log.info("drained", partitions=list(map(str, self.shards)), left_to_replay=left)

@@ -1,9 +1,11 @@
 """The loop's promises: whatever happens to the daemon, the tables are those of a run in which nothing happened."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain, cycle, islice, repeat
 from pathlib import Path
+from threading import Condition
+from time import sleep
 
 import numpy as np
 import pytest
@@ -12,13 +14,16 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sensord.daemon.policy import Pace
+from sensord.daemon.shard import Progressed, Shard
 from sensord.errors import OffsetsLost, StateUnreadable, Unreachable
-from sensord.readings import Partition
+from sensord.readings import Partition, RawRecord
 from sensord.store.alerts import AlertFilter, accept, history, list_alerts
-from sensord.store.progress import Progress
+from sensord.store.progress import Checkpoint, Progress
 from sensord.store.schema import metadata
+from sensord.stream.decoders import Decoded
+from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.memory import MemorySource
-from sensord.stream.source import Bounds
+from sensord.stream.source import Batch, Bounds
 from tests.builders import START, packed
 from tests.daemon.world import TOPIC, WALL_CLOCK, FailingProgress, World, world
 
@@ -55,6 +60,71 @@ def test_batches_and_intervals_make_no_difference(here: World, golden: Golden) -
     here.send_day()
     here.daemon(max_records=7, pace=Pace(0.1, 0.3)).finish()
     assert (tables(here), here.pages()) == golden
+
+
+def test_the_next_poll_waits_for_no_batch(here: World, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = here.daemon(max_records=40, pace=Pace(commit_interval_s=60, snapshot_interval_s=300))
+    daemon.turn(2)  # adopts, commits, inspects: nothing of it is due again
+    here.send_day()
+    polls, polled_next = 0, Condition()
+    came_with: dict[int, int] = {}  # the number of the poll that brought a record, by the record's identity
+    poll, decode = MemorySource.poll, JsonDecoder.decode
+
+    def counted(source: MemorySource, timeout_s: float) -> Batch:
+        nonlocal polls
+        with polled_next:
+            polls += 1
+            polled_next.notify_all()
+        batch = poll(source, timeout_s)
+        came_with.update((id(records[0]), polls) for records in batch.records.values())
+        return batch
+
+    def held_back(decoder: JsonDecoder, partition: Partition, records: Sequence[RawRecord]) -> Decoded:
+        with polled_next:
+            assert polled_next.wait_for(lambda: polls > came_with[id(records[0])], 10), "one after the other"
+        return decode(decoder, partition, records)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemorySource, "poll", counted)
+        patched.setattr(JsonDecoder, "decode", held_back)
+        daemon.turn(5, seconds=0.1)
+    assert len(came_with) >= 4
+    daemon.finish()
+    assert (tables(here), here.pages()) == golden
+
+
+def test_nothing_is_committed_while_a_batch_is_observed(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    observing = 0
+    feed, checkpoint = Shard.feed, Shard.checkpoint
+
+    def feeds(shard: Shard, records: Sequence[RawRecord]) -> Progressed | None:
+        nonlocal observing
+        observing += 1
+        sleep(0.01)
+        found = feed(shard, records)
+        observing -= 1
+        return found
+
+    def checkpoints(shard: Shard, snapshot: bool) -> Checkpoint:
+        assert not observing
+        return checkpoint(shard, snapshot)
+
+    monkeypatch.setattr(Shard, "feed", feeds)
+    monkeypatch.setattr(Shard, "checkpoint", checkpoints)
+    here.send_day(seconds=40)
+    here.daemon(max_records=30, pace=Pace(commit_interval_s=0.5, snapshot_interval_s=2)).finish()
+    assert len(here.rows("dead_letters")) == 3
+
+
+def test_what_goes_wrong_with_a_batch_ends_the_daemon(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def feeds(shard: Shard, records: Sequence[RawRecord]) -> Progressed | None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Shard, "feed", feeds)
+    here.send_day(seconds=5)
+    daemon = here.daemon()
+    with pytest.raises(ZeroDivisionError):
+        daemon.turn(5)
 
 
 @pytest.mark.parametrize("turns", [5, 6, 7, 9, 11])
