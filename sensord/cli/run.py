@@ -1,34 +1,16 @@
-"""`sensord run`: the daemon."""
+"""`sensord run`: the daemon, or several of them. What needs torch is imported only where a daemon runs."""
 
-from collections.abc import Set
-from dataclasses import dataclass
-from functools import partial
+import sys
+from collections.abc import Sequence
 
 import click
-import structlog
-import torch
 
+from sensord.cli import main
 from sensord.cli.context import settings_of
-from sensord.clock import MICROSECONDS, SystemClock
-from sensord.daemon.loop import FleetRules, Loop, Rules
-from sensord.daemon.models import Models
-from sensord.daemon.owner import Owner, dead_members
-from sensord.daemon.policy import Pace
 from sensord.daemon.signals import Stop
-from sensord.daemon.watchdog import Watchdog
-from sensord.detection.fleet import Limits, make_ready
-from sensord.errors import EXIT_FAILURE, BundleInvalid, ModelMissing, SettingsInvalid
-from sensord.logs import configure
-from sensord.metrics import Metrics
-from sensord.model.signature import TrustedKeys
-from sensord.settings import FleetSettings, Settings
-from sensord.store.database import check, connect_within, lock_for_daemon, open_engine
-from sensord.store.progress import Progress
-from sensord.store.registry import Registry
-from sensord.stream.decoders.json import JsonDecoder
-from sensord.stream.kafka import KafkaSource
-
-log = structlog.get_logger()
+from sensord.daemon.workers import Workers
+from sensord.errors import EXIT_FAILURE, SettingsInvalid
+from sensord.settings import Settings
 
 
 @click.command("run")
@@ -36,8 +18,9 @@ log = structlog.get_logger()
 @click.option(
     "--accept-bad", is_flag=True, help="Go on where more than half of 1,000 readings are bad: dead letters they are."
 )
+@click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes that share the partitions. [1]")
 @click.pass_context
-def run(ctx: click.Context, accept_gap: bool, accept_bad: bool) -> None:
+def run(ctx: click.Context, accept_gap: bool, accept_bad: bool, workers: int) -> None:
     """Watch the fleets: readings in from Kafka, alerts into the database.
 
     TERM or INT drains and exits with 0; a second one ends at once. What stops the daemon for good has exit code 69
@@ -45,79 +28,29 @@ def run(ctx: click.Context, accept_gap: bool, accept_bad: bool) -> None:
     main loop that hung).
     """
     settings = settings_of(ctx)
-    configure(settings.log.level, settings.log.format, settings.secrets())
     if not settings.fleets:
         raise SettingsInvalid('no fleet: add [fleets.NAME] with topics = ["TOPIC"] to the settings')
+    if workers > 1:
+        ctx.exit(_share(ctx, settings, workers))
     stop = Stop(settings.daemon.drain_timeout_s)
     stop.listen()
-    torch.set_num_threads(1)  # a fixed number: scores must not depend on the machine's load
+    from sensord.cli.watch import Accept, watch  # noqa: PLC0415  # seconds and hundreds of megabytes
+
     drained = watch(settings, Accept(accept_gap, accept_bad), stop)
     if not drained:
         ctx.exit(EXIT_FAILURE)
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
-    """What a person has said may be lost."""
-
-    gap: bool = False
-    bad: bool = False
-
-
-def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
-    """Build the daemon and let it run until it is asked to stop; True if everything was committed."""
-    daemon, clock = settings.daemon, SystemClock()
-    trusted = TrustedKeys.read(settings.model.trusted_keys)
-    with lock_for_daemon(settings.store.full_url):
-        engine = open_engine(settings.store.full_url)
-        try:
-            connect_within(engine, daemon.start_timeout_s)
-            check(engine)
-            metrics = Metrics()
-            models = Models(Registry(engine), _demanded_channels(settings), trusted, metrics.refused)
-            topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]
-            watchdog = Watchdog(clock, daemon.watchdog_s)
-            progress = Progress(engine)
-            stored = progress.partitions()
-            _make_ready(models, settings.fleets.keys(), {each.fleet for each in stored if each.model_id})
-            dead = dead_members([each.owner for each in stored], Owner.this())
-            session_s = settings.kafka.session_timeout_s
-            source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, session_s, dead)
-            loop = Loop(source, progress, models, _rules(settings, accept), clock, watchdog, metrics)
-            watchdog.start()
-            stop.hold()
-            log.info("running", topics=topics, store=settings.store.place)
-            try:
-                return loop.run(lambda: stop.requested)
-            finally:
-                watchdog.stop()
-                source.close()
-        finally:
-            engine.dispose()
+def _share(ctx: click.Context, settings: Settings, workers: int) -> int:
+    """Have this command line run by several processes."""
+    if settings.store.is_file:
+        raise SettingsInvalid("--workers needs PostgreSQL: one daemon at a time may write to an SQLite database")
+    root = ctx.find_root().params
+    arguments = ["--config", str(root["config"])] if root["config"] is not None else []
+    arguments += ["--traceback"] if root["traceback"] else []
+    arguments += ["run", *(f"--{name.replace('_', '-')}" for name in ("accept_gap", "accept_bad") if ctx.params[name])]
+    return Workers(workers, _work, arguments).run()
 
 
-def _make_ready(models: Models, fleets: Set[str], under_way: Set[str]) -> None:
-    """Fail now, not at the first partition, where a fleet has nothing to start with; the others go on as they did."""
-    for fleet in sorted(fleets):
-        try:
-            make_ready(models.current(fleet))
-        except (BundleInvalid, ModelMissing):
-            if fleet not in under_way:
-                raise
-
-
-def _demanded_channels(settings: Settings) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(fleet.channels) for name, fleet in settings.fleets.items() if fleet.channels is not None}
-
-
-def _rules(settings: Settings, accept: Accept) -> Rules:
-    daemon = settings.daemon
-    fleets = {topic: _fleet_rules(name, fleet) for name, fleet in settings.fleets.items() for topic in fleet.topics}
-    pace = Pace(daemon.commit_interval_s, daemon.snapshot_interval_s)
-    return Rules(fleets, Owner.this(), pace, daemon.poll_timeout_s, accept.gap, accept.bad, daemon.device)
-
-
-def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:
-    limits = Limits(fleet.max_gap_s, fleet.max_episode_s, fleet.silent_periods, fleet.max_future_s)
-    decoder = partial(JsonDecoder, max_future_s=fleet.max_future_s)
-    return FleetRules(name, limits, fleet.max_devices, decoder, round(fleet.allowed_lateness_s * MICROSECONDS))
+def _work(arguments: Sequence[str]) -> None:
+    sys.exit(main.run(arguments))

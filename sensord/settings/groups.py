@@ -113,6 +113,11 @@ class StoreSettings(Group):
         return f"{parts.scheme}://{parts.netloc.replace(f':{parts.password}@', '@')}{parts.path}"
 
     @property
+    def is_file(self) -> bool:
+        """An SQLite database, for one daemon alone."""
+        return _split(self.url).scheme == "sqlite"
+
+    @property
     def full_url(self) -> str:
         """The url with driver and password, for the engine alone."""
         url = self.url.get_secret_value()

@@ -39,14 +39,14 @@ Fault = Callable[["Soak"], None]
 
 @dataclass
 class Soak:
-    """A trial under way. said: what was done, in order; memory: seconds and MB of the survivor."""
+    """A trial under way. said: what was done, in order; lives: seconds and MB of each survivor, the last one's now."""
 
     stage: Stage
     trial: Trial
     dice: random.Random
     survivor: Daemon
     said: list[str] = field(default_factory=list)
-    memory: list[tuple[float, float]] = field(default_factory=list)
+    lives: list[list[tuple[float, float]]] = field(default_factory=lambda: [[]])
 
     def wait(self) -> None:
         time.sleep(self.dice.uniform(*BRIEF_S))
@@ -75,7 +75,7 @@ def kill(soak: Soak) -> None:
 
 
 def stop(soak: Soak) -> None:
-    if mortals := soak.mortals():
+    if mortals := [each for each in soak.mortals() if each.log]:  # before its first word it doesn't listen yet
         stopped = soak.dice.choice(mortals)
         stopped.stop()
         if stopped.process.returncode == EXIT_FAILURE:  # a database that had just been away left it something to replay
@@ -156,7 +156,7 @@ FAULTS: tuple[Fault, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """What came of it. slope: the survivor's growth, MB an hour; None where it did not live long enough to tell."""
+    """What came of it. slope: growth of the survivor that lived longest, MB an hour; None where that was too short."""
 
     outcome: Outcome
     seed: int
@@ -192,7 +192,7 @@ def soak(stage: Stage, minutes: float, seed: int, tell: Callable[[str], None]) -
     expected = Expected(stage.golden(topic), topic.written.injected, topic.written.ends)
     limits = Scenario("soak", "", lambda *_: None, recovery_s=RECOVERY_S, memory_mb=MEMORY_MB)
     judge(outcome, limits, trial, found, entries, expected)
-    return Soaked(outcome, seed, running.said, slope(running.memory), sum(topic.written.ends.values()))
+    return Soaked(outcome, seed, running.said, slope(max(running.lives, key=_length)), sum(topic.written.ends.values()))
 
 
 def _torment(running: Soak, until: float, tell: Callable[[str], None]) -> None:
@@ -210,22 +210,27 @@ def _keep_alive(running: Soak) -> None:
     """Note what the survivor holds. Whose client failed ends with 1 and is started again, as a supervisor would."""
     for daemon in list(running.trial.daemons):
         daemon.look()
+        code = daemon.process.poll()
+        if daemon.expected == SIGKILLED and code == EXIT_FAILURE:  # its client failed before it reached its failpoint
+            daemon.expected = EXIT_FAILURE
         if daemon.ended and daemon.expected is None:
-            if daemon.process.returncode != EXIT_FAILURE:
-                raise Stuck(f"a daemon ended with {daemon.process.returncode}:\n{daemon.log[-1_500:]}")
+            if code != EXIT_FAILURE:
+                raise Stuck(f"a daemon ended with {code}:\n{daemon.log[-1_500:]}")
             daemon.expected = EXIT_FAILURE
             running.said.append("(a client failed)")
             again = running.trial.start()
             if daemon is running.survivor:
                 running.survivor = again
-                running.memory.clear()
+                running.lives.append([])
     resident = _resident_mb(running.survivor.process.pid)
-    running.memory.append((time.monotonic(), resident))
+    running.lives[-1].append((time.monotonic(), resident))
 
 
 def _calm(running: Soak, topic: Topic) -> None:
     """No more faults: everything that was written has to be committed. Who waits for a failpoint is let go."""
     running.stage.mend()
+    _keep_alive(running)
+    running.trial.supervised = True
     for daemon in running.trial.daemons:
         if not daemon.ended and daemon.expected == SIGKILLED:
             daemon.kill()
@@ -239,6 +244,10 @@ def _resident_mb(pid: int) -> float:
     except (FileNotFoundError, ProcessLookupError):
         return float("nan")
     return pages * 4096 / (1 << 20)
+
+
+def _length(life: list[tuple[float, float]]) -> float:
+    return life[-1][0] - life[0][0] if life else 0.0
 
 
 def slope(memory: list[tuple[float, float]]) -> float | None:

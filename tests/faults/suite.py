@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from sensord.detection.fleet import make_ready
+from sensord.model.bundle import unpack
 from tests.faults import ledger, servers
 from tests.faults.invariants import (
     Expected,
@@ -19,7 +21,7 @@ from tests.faults.invariants import (
 )
 from tests.faults.ledger import Entry
 from tests.faults.scenarios.scenario import Scenario
-from tests.faults.stage import Stage, staged
+from tests.faults.stage import Stage, model, staged
 from tests.faults.trial import Stuck, Trial
 from tests.faults.workload import Workload
 
@@ -56,6 +58,7 @@ def own_stage(workload: Workload, rate: float) -> Iterator[Stage]:
         servers.database() as postgres,
         staged(broker.address, broker, postgres, workload, rate) as stage,
     ):
+        make_ready(unpack(model()))  # to compile takes a minute and memory that no daemon here is to be blamed for
         yield stage
 
 
