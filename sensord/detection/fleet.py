@@ -112,7 +112,6 @@ class Fleet:
         self.origin = origin
         self._device = device
         self._limits = limits
-        self._patience = limits.patience(bundle.manifest.period_s)
         channels = len(bundle.channels)
         self._model = _model(bundle, limits, device)
         self._desk = intake.Desk.for_one(channels, self._model)
@@ -120,7 +119,9 @@ class Fleet:
         self._profile_rows = {name: row for row, name in enumerate(bundle.profiles.device_ids, start=1)}
         self._profile = np.zeros(0, np.int32)  # of each slot
         self.devices = Devices(channels, bundle.network.state_size)
-        silent_s = self._patience.silent / MICROSECONDS if self._patience else 0.0
+        patience = limits.patience(bundle.manifest.period_s)
+        self._watch = silence.Watch(self.devices, patience) if patience else None
+        silent_s = patience.silent / MICROSECONDS if patience else 0.0
         self._chronicle = Chronicle(bundle, origin, self.devices, silent_s)
 
     # --- readings ----------------------------------------------------------------------------------------------------
@@ -131,17 +132,17 @@ class Fleet:
         seen = Observation.blank(n, channels)
         slots, at, offsets = self._find(readings.device_ids), plain(readings.at), plain(readings.offsets)
         batch = intake.Batch(slots, at, offsets, plain(readings.positions), plain(readings.values), self._profile)
-        shown, before = silence.latest_witnessed(self.devices), self.devices.last_at[slots]
+        before = self.devices.last_at[slots]
         witness = np.zeros(n, np.bool_)
         told = (seen.outcome, seen.score, seen.limit, seen.alarmed, seen.kind, seen.in_episode, seen.expected)
         elsewhere = self._stepper is not None
         out = intake.Outcome(*told, witness, np.zeros((n if elsewhere else 0, channels), np.float32))
         for wave in waves(slots) if elsewhere else [np.arange(n)]:
             self._take(wave, batch, out)
-        if self._patience is not None:
+        if self._watch is not None:
             accepted = seen.outcome != Outcome.LATE
             followed = silence.Batch(slots, batch.at, before, accepted, witness & accepted)
-            for each in silence.follow(self.devices, followed, shown, self._patience):
+            for each in self._watch.follow(followed):
                 self._tell_silence(each, int(batch.offsets[each.row]), int(batch.positions[each.row]))
         return seen
 
@@ -250,9 +251,15 @@ class Fleet:
         devices.keep(np.sort(order[surplus:]))
         self._profile = np.zeros(0, np.int32)
         self._find([])
+        self._watch_anew()
         return surplus
 
     # --- silent devices ----------------------------------------------------------------------------------------------
+
+    def _watch_anew(self) -> None:
+        """The devices are others than the watch knows."""
+        if self._watch is not None:
+            self._watch.refresh()
 
     def _end_silence(self, slot: int, reason: Reason) -> None:
         """Close a silence that no reading has ended."""
@@ -279,6 +286,7 @@ class Fleet:
         new = Fleet(bundle, self.origin, self._limits, self._device)
         new._find(self.devices.ids)
         new.devices.take_over(self.devices)
+        new._watch_anew()
         new._chronicle.take_over(self._chronicle)
         slots = np.arange(len(self.devices))
         rescale = self._scale(slots) / new._scale(slots)
@@ -329,6 +337,7 @@ class Fleet:
         """Take over stored state. Raises StateUnreadable."""
         self.devices.load(pages)
         self._find([])
+        self._watch_anew()
 
 
 def make_ready(bundle: Bundle) -> None:

@@ -8,7 +8,6 @@ its own where that is later, so a clock that is behind or a backlog that is sent
 Everything depends on the order of readings in the partition alone, not on how batches cut it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -20,6 +19,8 @@ from sensord.detection.devices import Devices
 from sensord.detection.intake import NEVER
 from sensord.detection.scorer import Flags
 from sensord.readings import Integers
+
+FOREVER = 1 << 61  # microseconds
 
 
 class Absence(IntEnum):
@@ -71,47 +72,64 @@ def latest_witnessed(devices: Devices) -> int:
     return int(devices.witnessed_at[: len(devices)].max(initial=NEVER))
 
 
-def follow(devices: Devices, batch: Batch, shown: int, patience: Patience) -> list[Silence]:
-    """Who fell silent and who speaks again in a batch that has been observed. shown: the time before the batch."""
-    clock = np.maximum.accumulate(np.r_[shown, np.where(batch.witness, batch.at, NEVER)])  # (n + 1,) before each row
-    rows = np.flatnonzero(batch.accepted)
-    rows = rows[np.argsort(batch.slots[rows], kind="stable")]
-    slots = batch.slots[rows]
-    first = np.r_[True, slots[1:] != slots[:-1]] if len(rows) else np.zeros(0, np.bool_)
-    hears = np.where(clock[1:] == NEVER, NEVER, np.maximum(clock[1:], batch.at))  # (n,) each row's for its device
-    heard = np.where(first, devices.heard_at[slots], hears[np.roll(rows, 1)])
-    since = np.where(first, batch.before[rows], batch.at[np.roll(rows, 1)])
-    absence = np.where(first, devices.absence[slots], Absence.SPEAKS)
-    away = (absence != Absence.SPEAKS) | ((heard != NEVER) & (clock[rows] - np.maximum(heard, 0) > patience.silent))
-    found: list[Silence] = []
-    for place in np.flatnonzero(away).tolist():
-        row, slot, had = int(rows[place]), int(slots[place]), Absence(int(absence[place]))
-        spoke_at, heard_at = int(since[place]), int(heard[place])
-        fell = _fell(slot, heard_at, spoke_at, had, clock[: row + 1], patience)
-        found += fell
-        if (fell[-1].reason is None) if fell else (had is Absence.SILENT):
-            elapsed_s = (int(clock[row]) - heard_at) / MICROSECONDS
-            found.append(Silence(slot, row, spoke_at, elapsed_s, Reason.RETURNED, int(batch.at[row])))
-    ends = np.r_[first[1:], True] if len(rows) else first
-    devices.heard_at[slots[ends]] = hears[rows[ends]]
-    devices.absence[slots] = Absence.SPEAKS
-    if clock[-1] > shown:
-        fallen = list(_fallen(devices, clock, patience))
-        for each in fallen:  # in the order of what happened to each
-            devices.absence[each.slot] = Absence.SILENT if each.reason is None else Absence.GIVEN_UP
-        found += fallen
-    return found
+class Watch:
+    """Tells who fell silent and who speaks again."""
 
+    def __init__(self, devices: Devices, patience: Patience) -> None:
+        self._devices, self._patience = devices, patience
+        self.refresh()
 
-def _fallen(devices: Devices, clock: Integers, patience: Patience) -> Iterator[Silence]:
-    """Those who have not spoken by the end of the batch."""
-    known = slice(0, len(devices))
-    heard, absence = devices.heard_at[known], devices.absence[known]
-    quiet = (heard != NEVER) & (absence != Absence.GIVEN_UP)
-    late = quiet & (clock[-1] - np.maximum(heard, 0) > patience.silent)
-    for slot in np.flatnonzero(late).tolist():
-        had = Absence(int(absence[slot]))
-        yield from _fell(slot, int(heard[slot]), int(devices.last_at[slot]), had, clock, patience)
+    def refresh(self) -> None:
+        """The devices have changed by something else than readings."""
+        self._shown = latest_witnessed(self._devices)
+        self._due = NEVER  # no silence begins or is given up before the partition shows this time
+
+    def follow(self, batch: Batch) -> list[Silence]:
+        """What a batch that has been observed came to, in the order of its rows for each device."""
+        devices, patience, shown = self._devices, self._patience, self._shown
+        clock = np.maximum.accumulate(
+            np.r_[shown, np.where(batch.witness, batch.at, NEVER)]
+        )  # (n + 1,) before each row
+        rows = np.flatnonzero(batch.accepted)
+        rows = rows[np.argsort(batch.slots[rows], kind="stable")]
+        slots = batch.slots[rows]
+        first = np.r_[True, slots[1:] != slots[:-1]] if len(rows) else np.zeros(0, np.bool_)
+        hears = np.where(clock[1:] == NEVER, NEVER, np.maximum(clock[1:], batch.at))  # (n,) each row's for its device
+        heard = np.where(first, devices.heard_at[slots], hears[np.roll(rows, 1)])
+        since = np.where(first, batch.before[rows], batch.at[np.roll(rows, 1)])
+        absence = np.where(first, devices.absence[slots], Absence.SPEAKS)
+        away = (absence != Absence.SPEAKS) | ((heard != NEVER) & (clock[rows] - np.maximum(heard, 0) > patience.silent))
+        found: list[Silence] = []
+        for place in np.flatnonzero(away).tolist():
+            row, slot, had = int(rows[place]), int(slots[place]), Absence(int(absence[place]))
+            spoke_at, heard_at = int(since[place]), int(heard[place])
+            fell = _fell(slot, heard_at, spoke_at, had, clock[: row + 1], patience)
+            found += fell
+            if (fell[-1].reason is None) if fell else (had is Absence.SILENT):
+                elapsed_s = (int(clock[row]) - heard_at) / MICROSECONDS
+                found.append(Silence(slot, row, spoke_at, elapsed_s, Reason.RETURNED, int(batch.at[row])))
+        ends = np.r_[first[1:], True] if len(rows) else first
+        devices.heard_at[slots[ends]] = hears[rows[ends]]
+        devices.absence[slots] = Absence.SPEAKS
+        self._shown = now = int(clock[-1])
+        self._due = min(self._due, int(hears[rows].min(initial=FOREVER, where=hears[rows] != NEVER)) + patience.silent)
+        return found + self._fallen(clock) if now > max(shown, self._due) else found
+
+    def _fallen(self, clock: Integers) -> list[Silence]:
+        """Those who have not spoken by the end of the batch; in the order of what happened to each."""
+        devices, patience, known = self._devices, self._patience, slice(0, len(self._devices))
+        heard, absence = devices.heard_at[known], devices.absence[known]
+        told = (heard != NEVER) & (absence != Absence.GIVEN_UP)
+        found: list[Silence] = []
+        for slot in np.flatnonzero(told & (clock[-1] - np.maximum(heard, 0) > patience.silent)).tolist():
+            had, since = Absence(int(absence[slot])), int(devices.last_at[slot])
+            found += _fell(slot, int(heard[slot]), since, had, clock, patience)
+        for each in found:
+            absence[each.slot] = Absence.SILENT if each.reason is None else Absence.GIVEN_UP
+        told &= absence != Absence.GIVEN_UP
+        wait = patience.silent + np.where(absence == Absence.SILENT, patience.give_up, 0)
+        self._due = int((heard + wait).min(initial=2 * FOREVER, where=told))
+        return found
 
 
 def _fell(slot: int, heard: int, since: int, had: Absence, clock: Integers, patience: Patience) -> list[Silence]:

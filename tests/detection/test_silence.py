@@ -1,8 +1,11 @@
 """Silent devices are told, once, and no clock and no outage of a site makes a false one."""
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from sensord.clock import MICROSECONDS
 from sensord.detection.alerts import Alert, Kind, Reason, Severity, Status
@@ -107,3 +110,26 @@ def test_a_person_may_retire_a_silent_device() -> None:
     one.observe(stream(steady("pump-1", 100, 300)))
     [closed] = silent(one)
     assert (closed.id, closed.close_reason) == (alert.id, Reason.ACCEPTED)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_who_is_not_looked_at_can_not_have_fallen_silent(seed: int) -> None:
+    """The watch looks through all devices only when one may be due: nothing else comes of looking each time."""
+    rng = np.random.default_rng(seed)
+    away = {f"pump-{n}": (rng.integers(0, 300), rng.integers(5, 150)) for n in range(12)}
+    rows = mixed(
+        *(
+            [row for row in steady(name, int(rng.integers(0, 80)), 400) if not begin <= row[1] < begin + length]
+            for name, (begin, length) in away.items()
+        )
+    )
+    lazy, eager = (watch(max_episode_s=40.0) for _ in range(2))
+    cuts = np.sort(rng.integers(0, len(rows), 60)).tolist()
+    for first, last in pairwise(np.unique([0, *cuts, len(rows)]).tolist()):
+        lazy.observe(stream(rows[first:last]))
+        eager.observe(stream(rows[first:last]))
+        eager._watch_anew()
+    assert silent(lazy) == silent(eager)
+    reasons = Counter(alert.close_reason for alert in silent(lazy))
+    assert reasons[Reason.RETURNED]
+    assert reasons[Reason.NEW_NORMAL]
