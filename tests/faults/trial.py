@@ -23,6 +23,7 @@ FLEET = "pumps"
 PATIENCE_S = 90.0
 DRAIN_S = 20.0
 LOOK_EVERY_S = 0.05
+STACKS_S = 1.0  # until a daemon has written what it does
 TICKS_A_S = os.sysconf("SC_CLK_TCK")
 SIGKILLED = -signal.SIGKILL
 SETTINGS = """\
@@ -237,9 +238,17 @@ class Trial:
             died = [each for each in self.daemons if each.ended and each.expected is None]
             if died or time.monotonic() > deadline:
                 why = f"a daemon ended with {died[0].process.returncode}" if died else f"{patience_s:.0f} s went by"
-                logs = "\n".join(each.log[-1_500:] for each in self.daemons[-3:])
-                raise Stuck(f"{why} before {what} (committed {self.committed()} of {self.ends})\n{logs}")
+                raise Stuck(f"{why} before {what} (committed {self.committed()} of {self.ends})\n{self._testimony()}")
             time.sleep(LOOK_EVERY_S)
+
+    def _testimony(self) -> str:
+        """What those that ended last and those that run said last; the latter with their stacks."""
+        running = [each for each in self.daemons if not each.ended]
+        for daemon in running:
+            daemon.process.send_signal(signal.SIGUSR1)
+        time.sleep(STACKS_S)
+        heard = [each for each in self.daemons[-2:] if each.ended]
+        return "\n".join(f"--- {each.log_file.stem}\n{each.log[-6_000:]}" for each in (*heard, *running))
 
     def _supervise(self) -> None:
         for daemon in list(self.daemons) if self.supervised else ():
