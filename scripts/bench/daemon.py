@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -50,14 +50,17 @@ class Failed(Exception):
     """The daemon did not do its work; says why."""
 
 
-def watch(folder: Path, kafka: str, topic: str, readings: int, store_url: str | None, packed: Packed) -> Watched:
-    """Run `sensord run` with its default settings on a fresh database until all readings of a topic are committed.
+def watch(
+    folder: Path, kafka: str, topic: str, records: int, store_url: str | None, packed: Packed, workers: int = 1
+) -> Watched:
+    """Run `sensord run` with its default settings on a fresh database until all records of a topic are committed.
 
     Timed from the first partition that it adopts to its last commit, by the stamps of its log and its tables.
     store_url: a PostgreSQL database beside which one is made for the run, None for an SQLite file in the folder.
     Raises Failed.
     """
-    with _database(store_url, folder) as url:
+    with ExitStack() as stack:
+        url = f"sqlite:///{folder / 'sensord.db'}" if store_url is None else stack.enter_context(database(store_url))
         engine = open_engine(url)
         try:
             upgrade(engine)
@@ -66,17 +69,17 @@ def watch(folder: Path, kafka: str, topic: str, readings: int, store_url: str | 
             settings.write_text(
                 SETTINGS.format(kafka=kafka, group=f"bench-{uuid4().hex[:8]}", url=url, fleet=FLEET, topic=topic)
             )
-            return _run(settings, folder / "daemon.log", engine, readings)
+            return _run(settings, folder / "daemon.log", engine, records, workers)
         finally:
             engine.dispose()
 
 
-def _run(settings: Path, log: Path, engine: Engine, readings: int) -> Watched:
-    command = [sys.executable, "-m", "sensord", "--config", str(settings), "run"]
+def _run(settings: Path, log: Path, engine: Engine, records: int, workers: int) -> Watched:
+    command = [sys.executable, "-m", "sensord", "--config", str(settings), "run", "--workers", str(workers)]
     progress = partition_progress.c
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as daemon:
         try:
-            while (_ask(engine, func.sum(progress.next_offset)) or 0) < readings:
+            while (_ask(engine, func.sum(progress.next_offset)) or 0) < records:
                 if daemon.poll() is not None:
                     raise Failed(f"the daemon ended with {daemon.returncode}:\n{log.read_text()[-4_000:]}")
                 time.sleep(LOOK_EVERY_S)
@@ -87,7 +90,7 @@ def _run(settings: Path, log: Path, engine: Engine, readings: int) -> Watched:
         finally:
             daemon.kill()
     if refused := _ask(engine, func.count(dead_letters.c.id)):
-        raise Failed(f"{refused} of the readings became dead letters")
+        raise Failed(f"{refused} of the records became dead letters")
     return Watched((finished - _adopted(log)) / MICROSECONDS, _ask(engine, func.count(alerts.c.id)))
 
 
@@ -110,12 +113,9 @@ def _publish(engine: Engine, packed: Packed) -> None:
 
 
 @contextmanager
-def _database(store_url: str | None, folder: Path) -> Iterator[str]:
-    """The URL of an empty database that is gone afterwards."""
-    if store_url is None:
-        yield f"sqlite:///{folder / 'sensord.db'}"
-        return
-    server, name = make_url(store_url), f"bench_{uuid4().hex[:12]}"
+def database(server_url: str) -> Iterator[str]:
+    """The URL of an empty database beside another one; gone afterwards."""
+    server, name = make_url(server_url), f"bench_{uuid4().hex[:12]}"
     with psycopg.connect(
         server.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True
     ) as admin:

@@ -6,18 +6,21 @@ poll    kafka-python's poll() with the daemon's client options, from the first p
 decode  the same, and the JSON of every record decoded, into nothing better than dictionaries
 daemon  `sensord run` with default settings on a fresh database, from the first partition adopted to the last
         commit, by its own stamps (up to a second of that is the wait for the commit that is due)
+arrays  the daemon over a topic of the same readings, so many of a device in each record (--batch-readings)
+skewed  the daemon over a topic where one device sends this share of all readings (--skew)
+workers the daemon with so many processes (--workers); from the first partition that one of them adopts, so that what
+        a rebalance between them costs is part of it
 The ratio is the daemon's rate divided by decode's of the same round. Figures of a busy machine are good for ratios.
 """
 
 import json
-import os
 import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,34 +29,23 @@ from uuid import uuid4
 import click
 
 from scripts.bench import daemon
+from scripts.bench.surroundings import Servers, machine, servers
 from scripts.bench.workload import Workload, bundle, fill
 from sensord.cli.recordings import progress_bars
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import Cluster
-from tests.services import ServerUnavailable, apache_kafka, embedded_kafka, postgresql
 
 PACKAGES = ("sensord", "torch", "numpy", "kafka-python", "msgspec", "sqlalchemy", "psycopg")
 ANSWER_WITHIN_S = 15.0
-CONTENDERS = ("poll", "decode", "daemon")
+READERS = ("poll", "decode")
 READER_TIMEOUT_S = 600
-SQLITE = "sqlite"
-
-
-@dataclass(frozen=True, slots=True)
-class Servers:
-    """Where they listen, and what they are. store: None for SQLite."""
-
-    kafka: str
-    kafka_is: str
-    store: str | None
-    store_is: str
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """One contender's readings/s in each round, their median, and the largest less the smallest as a share of it.
 
-    of_poll, of_decode: the median of each round's rate divided by theirs of that round.
+    of_poll, of_decode, of_daemon: the median of each round's rate divided by theirs of that round.
     """
 
     rounds: list[int]
@@ -61,6 +53,17 @@ class Figures:
     spread: float
     of_poll: float
     of_decode: float
+    of_daemon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Who reads which topic. workers: processes of the daemon; 0: a bare loop."""
+
+    name: str
+    topic: str
+    load: Workload
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,9 @@ class Found:
 @click.option("--channels", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--hidden", type=click.IntRange(min=1), default=32, show_default=True, help="Width of the LSTM.")
 @click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--batch-readings", type=click.IntRange(min=1), default=1, show_default=True, help="Of `arrays`.")
+@click.option("--skew", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="Of `skewed`.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Of `workers`.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option(
     "--kafka", envvar="SENSORD_TEST_KAFKA", help="Broker, HOST:PORT; else an Apache Kafka or embedded one of its own."
@@ -100,50 +106,91 @@ def main(
     channels: int,
     hidden: int,
     partitions: int,
+    batch_readings: int,
+    skew: float,
+    workers: int,
     rounds: int,
     kafka: str | None,
     store: str | None,
     as_json: bool,
 ) -> None:
-    load = Workload(devices, max(readings // devices, 1) * devices, channels, hidden, partitions)
+    load = Workload(devices, readings, channels, hidden, partitions).whole()
     with servers(kafka, store) as used, progress_bars() as report:
-        found = measured(load, used, rounds, report)
+        found = measured(contenders(load, batch_readings, skew, workers), used, rounds, report)
     click.echo(json.dumps(asdict(found)) if as_json else text(found))
 
 
-def measured(load: Workload, used: Servers, rounds: int, report: Callable[[str, int, int], None]) -> Found:
-    """Fill a topic and let the contenders read it."""
-    settings, topic = KafkaSettings(bootstrap_servers=used.kafka), f"bench.{uuid4().hex[:8]}"
-    packed = bundle(load)
-    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    alerts = 0
+def contenders(load: Workload, batch_readings: int, skew: float, workers: int) -> list[Contender]:
+    """Who takes part; those that read alike share a topic."""
+    plain, arrays, skewed = (f"bench.{uuid4().hex[:8]}" for _ in range(3))
+    found = [Contender(name, plain, load) for name in READERS]
+    found.append(Contender("daemon", plain, load, 1))
+    if batch_readings > 1:
+        found.append(Contender("arrays", arrays, replace(load, per_record=batch_readings).whole(), 1))
+    if skew:
+        found.append(Contender("skewed", skewed, replace(load, skew=skew).whole(), 1))
+    if workers > 1:
+        found.append(Contender("workers", plain, load, workers))
+    return found
+
+
+def measured(field: Sequence[Contender], used: Servers, rounds: int, report: Callable[[str, int, int], None]) -> Found:
+    """Fill the topics and let the contenders read them."""
+    settings, load = KafkaSettings(bootstrap_servers=used.kafka), field[0].load
+    loads = {one.topic: one.load for one in field}
+    seconds: dict[str, list[float]] = {one.name: [] for one in field}
+    sizes, alerts = {}, {}
     with Cluster(settings, ANSWER_WITHIN_S) as cluster:
-        cluster.create(topic, load.partitions, retention_ms=-1)
+        for topic in loads:
+            cluster.create(topic, load.partitions, retention_ms=-1)
         try:
-            size = fill(settings, topic, load, lambda done: report("fill", done, load.readings))
-            for number, name in enumerate(turns(rounds)):
-                report("measure", number, rounds * len(CONTENDERS))
-                if name == "daemon":
-                    with TemporaryDirectory(prefix="sensord-bench-") as folder:
-                        ran = daemon.watch(Path(folder), used.kafka, topic, load.readings, used.store, packed)
-                    seconds[name].append(ran.seconds)
-                    alerts = ran.alerts
-                else:
-                    seconds[name].append(read(used.kafka, topic, load.readings, decode=name == "decode"))
-            report("measure", rounds * len(CONTENDERS), rounds * len(CONTENDERS))
+            for topic, one in loads.items():
+                sizes[topic] = fill(settings, topic, one, partial(_filled, report, one.records))
+            for number, contender in enumerate(turns(field, rounds)):
+                report("measure", number, rounds * len(field))
+                took, raised = run(contender, used)
+                seconds[contender.name].append(took)
+                alerts[contender.name] = raised
+            report("measure", rounds * len(field), rounds * len(field))
         finally:
-            cluster.delete(topic)
-    figures = compared(load.readings, seconds)
+            for topic in loads:
+                cluster.delete(topic)
+    figures = compared({one.name: one.load.readings for one in field}, seconds)
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
-    ratio = figures["daemon"].of_decode
-    return Found(figures, ratio, load, size, alerts, used.kafka_is, used.store_is, machine(), versions)
+    return Found(
+        figures,
+        figures["daemon"].of_decode,
+        load,
+        sizes[field[0].topic],
+        alerts["daemon"],
+        used.kafka_is,
+        used.store_is,
+        machine(),
+        versions,
+    )
 
 
-def turns(rounds: int) -> Iterator[str]:
+def _filled(report: Callable[[str, int, int], None], of: int, done: int) -> None:
+    report("fill", done, of)
+
+
+def run(contender: Contender, used: Servers) -> tuple[float, int]:
+    """Seconds that a contender takes for its topic, and how many alerts it raised."""
+    load = contender.load
+    if not contender.workers:
+        return read(used.kafka, contender.topic, load.records, decode=contender.name == "decode"), 0
+    with TemporaryDirectory(prefix="sensord-bench-") as folder:
+        ran = daemon.watch(
+            Path(folder), used.kafka, contender.topic, load.records, used.store, bundle(load), contender.workers
+        )
+    return ran.seconds, ran.alerts
+
+
+def turns(field: Sequence[Contender], rounds: int) -> Iterator[Contender]:
     """Who runs next: each round begins with another one."""
     for number in range(rounds):
-        first = number % len(CONTENDERS)
-        yield from CONTENDERS[first:] + CONTENDERS[:first]
+        first = number % len(field)
+        yield from (*field[first:], *field[:first])
 
 
 def read(kafka: str, topic: str, readings: int, decode: bool) -> float:
@@ -157,14 +204,14 @@ def read(kafka: str, topic: str, readings: int, decode: bool) -> float:
     return float(found["seconds"])
 
 
-def compared(readings: int, seconds: dict[str, list[float]]) -> dict[str, Figures]:
-    """Each contender's figures out of the seconds that its rounds took."""
-    rates = {name: [readings / one for one in rounds] for name, rounds in seconds.items()}
+def compared(readings: Mapping[str, int], seconds: Mapping[str, list[float]]) -> dict[str, Figures]:
+    """Each contender's figures out of its readings and the seconds that its rounds took."""
+    rates = {name: [readings[name] / one for one in rounds] for name, rounds in seconds.items()}
     figures = {}
     for name, mine in rates.items():
         median = statistics.median(mine)
         spread = (max(mine) - min(mine)) / median
-        shares = (_share(mine, rates[of]) for of in ("poll", "decode"))
+        shares = (_share(mine, rates[of]) for of in (*READERS, "daemon"))
         figures[name] = Figures([round(one) for one in mine], round(median), spread, *shares)
     return figures
 
@@ -174,37 +221,14 @@ def _share(mine: Sequence[float], theirs: Sequence[float]) -> float:
     return statistics.median(one / other for one, other in zip(mine, theirs, strict=True))
 
 
-@contextmanager
-def servers(kafka: str | None, store: str | None) -> Iterator[Servers]:
-    """Those that were named; else own ones, the next best where the best can't be had."""
-    with ExitStack() as stack:
-        kafka_is, store_is = "as given", "SQLite" if store == SQLITE else "as given"
-        if kafka is None:
-            try:
-                kafka, kafka_is = stack.enter_context(apache_kafka()).address, "Apache Kafka"
-            except ServerUnavailable as error:
-                kafka, kafka_is = stack.enter_context(embedded_kafka()).address, f"embedded broker ({error})"
-        if store is None:
-            try:
-                store, store_is = stack.enter_context(postgresql()).address, "PostgreSQL"
-            except ServerUnavailable as error:
-                store, store_is = SQLITE, f"SQLite ({error})"
-        yield Servers(kafka, kafka_is, None if store == SQLITE else store, store_is)
-
-
-def machine() -> dict[str, str]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-    return {"processor": processor, "cores": str(os.cpu_count()), "load": f"{os.getloadavg()[0]:.1f}"}
-
-
 def text(found: Found) -> str:
     """The figures for people."""
     load = found.workload
-    lines = [f"{'':8}{'readings/s':>12}{'spread':>9}{'of poll':>9}{'of decode':>11}  rounds"]
+    lines = [f"{'':8}{'readings/s':>12}{'spread':>9}{'of poll':>9}{'of decode':>11}{'of daemon':>11}  rounds"]
     for name, one in found.readings_per_s.items():
         rounds = " ".join(f"{rate:,}" for rate in one.rounds)
-        lines.append(f"{name:8}{one.median:>12,}{one.spread:>9.0%}{one.of_poll:>9.2f}{one.of_decode:>11.2f}  {rounds}")
+        shares = f"{one.of_poll:>9.2f}{one.of_decode:>11.2f}{one.of_daemon:>11.2f}"
+        lines.append(f"{name:8}{one.median:>12,}{one.spread:>9.0%}{shares}  {rounds}")
     lines += [
         "",
         f"{load.readings:,} readings of {load.devices:,} devices, {load.channels} channels, {found.message_bytes} "

@@ -5,8 +5,9 @@ alerts are raised too.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -32,13 +33,37 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How much there is to read; readings is a multiple of devices."""
+    """How much there is to read.
+
+    skew: share of all readings that the first device sends. per_record: readings of one device that share a record, as
+    an array where they are several. `whole` gives one whose figures are met exactly.
+    """
 
     devices: int
     readings: int
     channels: int
     hidden: int
     partitions: int
+    skew: float = 0.0
+    per_record: int = 1
+
+    @property
+    def first_devices_rate(self) -> int:
+        """Readings a second of the first device; the others send one."""
+        return 1 + round(self.skew / (1 - self.skew) * self.devices)
+
+    @property
+    def seconds(self) -> int:
+        return self.readings // (self.devices - 1 + self.first_devices_rate)
+
+    @property
+    def records(self) -> int:
+        return self.readings // self.per_record
+
+    def whole(self) -> Self:
+        """As many readings, or a few less: whole seconds, whole records."""
+        seconds = max(self.seconds // self.per_record, 1) * self.per_record
+        return replace(self, readings=seconds * (self.devices - 1 + self.first_devices_rate))
 
     @property
     def device_ids(self) -> tuple[str, ...]:
@@ -49,22 +74,32 @@ class Workload:
         return tuple(f"channel_{number}" for number in range(self.channels))
 
     def messages(self) -> Iterator[tuple[int, int, bytes]]:
-        """(partition, milliseconds, JSON) of every reading, by time."""
+        """(partition, milliseconds, JSON) of every record, by time."""
         rng = np.random.default_rng(0)
-        seconds = self.readings // self.devices
-        failing = np.arange(self.devices) % FAILS_EVERY == 0
-        for second in range(seconds):
-            at = START_S + second
-            stamp = datetime.fromtimestamp(at, UTC).isoformat()
-            values = rng.normal(0, 1, (self.devices, self.channels))
-            values[failing, 0] += FAULT if second >= seconds // 2 else 0
-            for number, (device, row) in enumerate(zip(self.device_ids, values.round(3).tolist(), strict=True)):
-                reading = {
-                    "device_id": device,
-                    "timestamp": stamp,
-                    "values": dict(zip(self.channel_names, row, strict=True)),
-                }
-                yield number % self.partitions, at * 1_000, msgspec.json.encode(reading)
+        for first in range(0, self.seconds, self.per_record):
+            for number, device in enumerate(self.device_ids):
+                rate = self.first_devices_rate if number == 0 else 1
+                at_us = (
+                    START_S * MICROSECONDS
+                    + first * MICROSECONDS
+                    + np.arange(self.per_record * rate) * (MICROSECONDS // rate)
+                )
+                values = rng.normal(0, 1, (len(at_us), self.channels))
+                if number % FAILS_EVERY == 0:
+                    values[at_us >= (START_S + self.seconds // 2) * MICROSECONDS, 0] += FAULT
+                readings = [
+                    {
+                        "device_id": device,
+                        "timestamp": datetime.fromtimestamp(at / MICROSECONDS, UTC).isoformat(),
+                        "values": dict(zip(self.channel_names, row, strict=True)),
+                    }
+                    for at, row in zip(at_us.tolist(), values.round(3).tolist(), strict=True)
+                ]
+                for begin in range(0, len(readings), self.per_record):
+                    part = readings[begin : begin + self.per_record]
+                    stamp_ms = int(at_us[begin + len(part) - 1]) // 1_000
+                    value = part[0] if self.per_record == 1 else part
+                    yield number % self.partitions, stamp_ms, msgspec.json.encode(value)
 
 
 def bundle(load: Workload) -> Packed:
@@ -111,5 +146,5 @@ def fill(settings: KafkaSettings, topic: str, load: Workload, report: Report) ->
         producer.flush()
     finally:
         producer.close()
-    report(load.readings)
-    return size // load.readings
+    report(load.records)
+    return size // load.records

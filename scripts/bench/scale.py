@@ -1,0 +1,260 @@
+"""What a device costs as fleets grow: time per reading, memory, and the time to snapshot and to adopt them all.
+
+\b
+Fleets of each size are filled in one process; then, round by round, each takes the same number of readings, in turn:
+in order   devices report one after another, always in the same order, as devices with a fixed period do
+at random  every round in another order
+A reading is one that is already decoded, and its device is looked up by a name that was just made; what it costs to
+fetch and decode it doesn't depend on the number of devices. Time is the process's own, so that what else runs on the
+machine matters less. Memory is what the process grew by, names included. Snapshot and adoption go through PostgreSQL.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import click
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scripts.bench.daemon import database
+from scripts.bench.surroundings import machine
+from scripts.bench.workload import START_S, Workload, bundle
+from sensord.cli.recordings import progress_bars
+from sensord.clock import MICROSECONDS
+from sensord.detection.chronicle import Origin
+from sensord.detection.devices import RING
+from sensord.detection.fleet import Fleet, Limits, make_ready
+from sensord.model.bundle import Bundle, unpack
+from sensord.readings import Integers, Partition, Readings
+from sensord.store.database import open_engine, upgrade
+from sensord.store.progress import Checkpoint, Progress, Snapshot
+from tests.services import ServerUnavailable, postgresql
+
+HERE = Partition("bench", 0)
+BATCH = 5_000  # readings, as the daemon polls them
+FILL = 50_000
+ORDERS = ("in order", "at random")
+PACKAGES = ("sensord", "numpy", "numba", "sqlalchemy", "psycopg")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one size. us_per_reading: by order, median of the rounds. snapshot_s, adopt_s: None without a database."""
+
+    devices: int
+    bytes_per_device: int
+    us_per_reading: dict[str, float]
+    snapshot_s: float | None
+    adopt_s: float | None
+
+
+@dataclass(slots=True)
+class Filled:
+    """A fleet whose devices all have been seen. rounds: microseconds a reading of each round, by order."""
+
+    fleet: Fleet
+    bytes_per_device: int
+    seconds: int = 1
+    rounds: dict[str, list[float]] = field(default_factory=lambda: {order: [] for order in ORDERS})
+
+    def __len__(self) -> int:
+        return len(self.fleet.devices)
+
+
+@click.command(help=__doc__)
+@click.option("--devices", default="100,1000,10000,100000,1000000", show_default=True, help="Sizes, by commas.")
+@click.option("--readings", type=click.IntRange(min=BATCH), default=100_000, show_default=True, help="A round.")
+@click.option("--channels", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--hidden", type=click.IntRange(min=1), default=32, show_default=True, help="Width of the LSTM.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--store/--no-store", default=True, help="Time snapshots and adoption on a PostgreSQL of its own.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the figures into a PNG file.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+def main(
+    devices: str, readings: int, channels: int, hidden: int, rounds: int, store: bool, plot: Path | None, as_json: bool
+) -> None:
+    sizes = sorted({int(size) for size in devices.split(",")})
+    model = unpack(bundle(Workload(1, 1, channels, hidden, 1)))
+    make_ready(model)
+    rng = np.random.default_rng(0)
+    with progress_bars() as report:
+        filled = []
+        for number, size in enumerate(sizes):
+            report("fill", number, len(sizes))
+            filled.append(fill(model, size))
+        report("fill", len(sizes), len(sizes))
+        for number in range(rounds):
+            report("measure", number, rounds)
+            for one in filled:
+                for order in ORDERS:
+                    one.rounds[order].append(measure(one, order, readings, rng))
+        report("measure", rounds, rounds)
+        times = stored(filled) if store else [(None, None)] * len(filled)
+    found = [
+        Figures(len(one), one.bytes_per_device, {o: statistics.median(r) for o, r in one.rounds.items()}, *both)
+        for one, both in zip(filled, times, strict=True)
+    ]
+    if plot is not None:
+        draw(found, plot)
+    click.echo(
+        json.dumps(told(found, channels, hidden, readings, rounds)) if as_json else text(found, channels, hidden)
+    )
+
+
+def fill(model: Bundle, size: int) -> Filled:
+    """A fleet of so many devices, each with one reading."""
+    before = _resident()
+    fleet = Fleet(model, Origin("bench", HERE, ""), Limits(silent_periods=20))
+    for first in range(0, size, FILL):
+        slots = np.arange(first, min(first + FILL, size))
+        fleet.observe(_readings(slots, 0, np.zeros((len(slots), len(model.channels)), np.float32)))
+    return Filled(fleet, (_resident() - before) // size)
+
+
+def measure(one: Filled, order: str, readings: int, rng: np.random.Generator) -> float:
+    """Microseconds of this process that a reading takes."""
+    size, used = len(one), 0.0
+    shuffled = order == "at random"
+    passes = [rng.permutation(size) if shuffled else np.arange(size) for _ in range(-(-readings // size))]
+    slots = np.concatenate(passes)[:readings]
+    seconds = one.seconds + np.arange(readings) // size
+    one.seconds += len(passes)
+    for first in range(0, readings, BATCH):
+        rows = slice(first, first + BATCH)
+        values = rng.normal(0, 1, (len(slots[rows]), len(one.fleet.bundle.channels))).astype(np.float32)
+        batch = _readings(slots[rows], seconds[rows], values)
+        began = time.process_time()
+        one.fleet.observe(batch)
+        used += time.process_time() - began
+    one.fleet.changes()
+    one.fleet.settle()
+    return used / readings * 1e6
+
+
+def _readings(slots: Integers, second: Integers | int, values: np.ndarray) -> Readings:
+    names = [f"device-{slot:07}" for slot in slots.tolist()]  # new strings, as a decoder makes them
+    at = np.broadcast_to((START_S + np.asarray(second, np.int64)) * MICROSECONDS, len(slots))
+    return Readings(HERE, names, at, values, np.arange(len(slots)))
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4_096
+
+
+# --- the database ----------------------------------------------------------------------------------------------------
+
+
+def stored(filled: list[Filled]) -> list[tuple[float | None, float | None]]:
+    """Seconds of a snapshot of all devices, and of claiming and loading them again; of each fleet."""
+    try:
+        with postgresql() as server:
+            return [_stored(one.fleet, server.address) for one in filled]
+    except ServerUnavailable as error:
+        click.echo(f"scale: no PostgreSQL, so no snapshots: {error}", err=True)
+        return [(None, None)] * len(filled)
+
+
+def _stored(fleet: Fleet, server: str) -> tuple[float, float]:
+    with database(server) as url, _progress(url) as progress:
+        at = START_S * MICROSECONDS
+        claim = progress.claim("bench", HERE, "first", "", at)
+        fleet.devices.touch(np.arange(len(fleet.devices)))
+        began = time.perf_counter()
+        snapshot = Snapshot(fleet.bundle.id, fleet.pages(), fleet.devices.page_count)
+        mark = Checkpoint("bench", HERE, claim.epoch, claim.owner, claim.next_offset, 1, (), (), snapshot)
+        progress.commit([mark], at)
+        took = time.perf_counter() - began
+        del snapshot, mark
+        began = time.perf_counter()
+        claim = progress.claim("bench", HERE, "second", "", at)
+        heir = Fleet(fleet.bundle, fleet.origin, Limits(silent_periods=20))
+        heir.load(claim.pages)
+        adopted = time.perf_counter() - began
+        if len(heir.devices) != len(fleet.devices):
+            raise click.ClickException(f"{len(heir.devices)} devices came back, not {len(fleet.devices)}")
+        return took, adopted
+
+
+@contextmanager
+def _progress(url: str) -> Iterator[Progress]:
+    engine = open_engine(url)
+    try:
+        upgrade(engine)
+        yield Progress(engine)
+    finally:
+        engine.dispose()
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def told(found: list[Figures], channels: int, hidden: int, readings: int, rounds: int) -> dict[str, object]:
+    """All figures for programs."""
+    return {
+        "sizes": [asdict(one) for one in found],
+        "largest_to_smallest": {order: _ratio(found, order) for order in ORDERS},
+        "workload": {"channels": channels, "hidden": hidden, "ring": RING, "readings": readings, "rounds": rounds},
+        "machine": machine(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _ratio(found: list[Figures], order: str) -> float:
+    return found[-1].us_per_reading[order] / found[0].us_per_reading[order]
+
+
+def text(found: list[Figures], channels: int, hidden: int) -> str:
+    """The figures for people."""
+    lines = [f"{'devices':>10}{'in order':>11}{'at random':>11}{'bytes each':>12}{'snapshot s':>12}{'adopt s':>9}"]
+    for one in found:
+        ordered, shuffled = (one.us_per_reading[order] for order in ORDERS)
+        stored_s = [f"{value:.2f}" if value is not None else "-" for value in (one.snapshot_s, one.adopt_s)]
+        lines.append(
+            f"{one.devices:>10,}{ordered:>8.2f} us{shuffled:>8.2f} us{one.bytes_per_device:>12,}"
+            f"{stored_s[0]:>12}{stored_s[1]:>9}"
+        )
+    ratios = " and ".join(f"{_ratio(found, order):.2f} ({order})" for order in ORDERS)
+    lines += [
+        "",
+        f"a reading of {found[-1].devices:,} devices costs that of {found[0].devices:,} times {ratios}",
+        f"{channels} channels, hidden {hidden}, the last {RING} readings of each device; bytes of small fleets are "
+        "mostly the model's",
+        ", ".join(f"{name} {value}" for name, value in machine().items()),
+    ]
+    return "\n".join(lines)
+
+
+def draw(found: list[Figures], file: Path) -> None:
+    """Time per reading and bytes per device over the number of devices, as PNG."""
+    figure = Figure(figsize=(8.0, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    sizes = [one.devices for one in found]
+    for order, mark in zip(ORDERS, "os", strict=True):
+        left.plot(sizes, [one.us_per_reading[order] for one in found], marker=mark, label=order)
+    left.legend(frameon=False)
+    right.plot(sizes, [one.bytes_per_device / 1024 for one in found], marker="o")
+    right.set_yscale("log")
+    _frame(left, "microseconds a reading")
+    _frame(right, "KiB a device")
+    figure.savefig(file, dpi=150)
+
+
+def _frame(axes: Axes, what: str) -> None:
+    axes.set_xscale("log")
+    axes.set_xlabel("devices")
+    axes.set_title(what, loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    if axes.get_yscale() == "linear":
+        axes.set_ylim(bottom=0)
+
+
+if __name__ == "__main__":
+    main(prog_name="scripts/bench/scale")

@@ -1,0 +1,46 @@
+"""What a benchmark runs on: its servers, its machine. Used by all of them."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.services import ServerUnavailable, apache_kafka, embedded_kafka, postgresql
+
+SQLITE = "sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where they listen, and what they are. store: None for SQLite."""
+
+    kafka: str
+    kafka_is: str
+    store: str | None
+    store_is: str
+
+
+@contextmanager
+def servers(kafka: str | None, store: str | None) -> Iterator[Servers]:
+    """Those that were named; else own ones, the next best where the best can't be had."""
+    with ExitStack() as stack:
+        kafka_is, store_is = "as given", "SQLite" if store == SQLITE else "as given"
+        if kafka is None:
+            try:
+                kafka, kafka_is = stack.enter_context(apache_kafka()).address, "Apache Kafka"
+            except ServerUnavailable as error:
+                kafka, kafka_is = stack.enter_context(embedded_kafka()).address, f"embedded broker ({error})"
+        if store is None:
+            try:
+                store, store_is = stack.enter_context(postgresql()).address, "PostgreSQL"
+            except ServerUnavailable as error:
+                store, store_is = SQLITE, f"SQLite ({error})"
+        yield Servers(kafka, kafka_is, None if store == SQLITE else store, store_is)
+
+
+def machine() -> dict[str, str]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    return {"processor": processor, "cores": str(os.cpu_count()), "load": f"{os.getloadavg()[0]:.1f}"}
