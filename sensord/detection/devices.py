@@ -25,7 +25,7 @@ PAGE = 1_024  # devices a page
 MAGIC = b"SNSDPAGE"
 STATE_FORMATS = (1, 2)  # read; the last is written
 LEAST_CAPACITY = 64
-MOST_GROWTH = 65_536  # devices at once
+MOST_GROWTH = 16_384  # devices at once: 50 MB
 RING = 32  # last readings kept of each device
 EVENT = "event_"  # before an event channel's name: its column
 
@@ -158,9 +158,6 @@ class Devices:
         self._touched = np.zeros(0, np.bool_)  # pages
         row = np.dtype([(field.name, field.dtype, field.shape) for field in self.fields], align=True)
         self._block = np.zeros(0, row)
-        self._fresh = np.zeros((), row)  # a device that was never seen
-        for field in self.fields:
-            self._fresh[field.name] = field.initial
         self.state: State  # all columns, for compiled code
         self._grow()
 
@@ -197,7 +194,8 @@ class Devices:
         """Forget all other devices; those kept move together, in the order of their slots. slots: rising."""
         kept = len(slots)
         self._block[:kept] = self._block[slots]
-        self._block[kept : len(self.ids)] = self._fresh
+        for field in self.fields:
+            self._column(field)[kept : len(self.ids)] = field.initial
         self._moved[:] = False
         self.ids = [self.ids[slot] for slot in slots.tolist()]
         self.slots = {name: slot for slot, name in enumerate(self.ids)}
@@ -223,14 +221,19 @@ class Devices:
                 self._grow()
         return slot
 
-    def _grow(self) -> None:
+    def _grow(self, least: int = 0) -> None:
         """Make room in place, in steps: to copy a million devices would hold up the stream, and need room for two."""
         was = len(self._moved)
-        now = was + min(max(was, LEAST_CAPACITY), MOST_GROWTH)
-        self._block.resize(now, refcheck=False)  # by us alone, and not while anybody holds a part of it
-        self._block[was:] = self._fresh
+        now = max(was + min(max(was, LEAST_CAPACITY), MOST_GROWTH), least)
+        if self.ids:
+            self._block.resize(now, refcheck=False)  # by us alone, and not while anybody holds a part of it
+        else:
+            was, self._block = 0, np.zeros(now, self._block.dtype)
         for field in self.fields:
-            setattr(self, field.name, self._block[field.name])
+            column = self._block[field.name]
+            setattr(self, field.name, column)
+            if field.initial:
+                column[was:] = field.initial
         self._moved.resize(now, refcheck=False)
         self._touched.resize(-(-now // PAGE), refcheck=False)
         self.state = self._shown()
@@ -274,6 +277,8 @@ class Devices:
 
     def load(self, pages: Mapping[int, bytes]) -> None:
         """Take over stored pages into an empty store. Raises StateUnreadable."""
+        if len(pages) > 1:
+            self._grow(len(pages) * PAGE)
         for expected, (number, page) in enumerate(sorted(pages.items())):
             if number != expected:
                 raise StateUnreadable(f"state page {expected} is missing (found {sorted(pages)})")
