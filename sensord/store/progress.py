@@ -15,6 +15,8 @@ from sensord.store.database import insert_into, reading, row_as, writing
 from sensord.store.devices import DeviceSeen
 from sensord.store.schema import gaps, instant, microseconds, partition_progress, state_pages
 
+PAGES_AT_ONCE = 16  # written or read by one statement: some 50 MB, or a million devices would outlast its time limit
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -241,8 +243,14 @@ def _take(connection: Connection, fleet: str, partition: Partition, owner: str, 
 
 
 def _pages(connection: Connection, fleet: str, partition: Partition) -> dict[int, bytes]:
-    rows = connection.execute(select(state_pages.c.page, state_pages.c.data).where(_of(state_pages, fleet, partition)))
-    return {row.page: row.data for row in rows}
+    page, found = state_pages.c.page, dict[int, bytes]()
+    wanted = select(page, state_pages.c.data).where(_of(state_pages, fleet, partition)).order_by(page)
+    while True:
+        beyond = wanted.where(page > max(found)) if found else wanted
+        rows = connection.execute(beyond.limit(PAGES_AT_ONCE)).all()
+        found |= {row.page: row.data for row in rows}
+        if len(rows) < PAGES_AT_ONCE:
+            return found
 
 
 def _advance(connection: Connection, mark: Checkpoint, now: datetime) -> bool:
@@ -277,13 +285,12 @@ def _write_pages(connection: Connection, checkpoints: Sequence[Checkpoint]) -> N
         if mark.snapshot is not None and mark.snapshot.page_count is not None:
             emptied = state_pages.c.page >= mark.snapshot.page_count
             connection.execute(delete(state_pages).where(_of(state_pages, mark.fleet, mark.partition), emptied))
-    if not rows:
-        return
     insert = insert_into(connection, state_pages)
-    connection.execute(
-        insert.on_conflict_do_update(index_elements=list(state_pages.primary_key), set_={"data": insert.excluded.data}),
-        rows,
+    write = insert.on_conflict_do_update(
+        index_elements=list(state_pages.primary_key), set_={"data": insert.excluded.data}
     )
+    for first in range(0, len(rows), PAGES_AT_ONCE):
+        connection.execute(write, rows[first : first + PAGES_AT_ONCE])
 
 
 def _key(fleet: str, partition: Partition) -> dict[str, object]:

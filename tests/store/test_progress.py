@@ -14,7 +14,7 @@ from sensord.store import Engine
 from sensord.store.alerts import AlertFilter, Feedback, acknowledge, feedback, history, list_alerts, show
 from sensord.store.dead_letters import count_dead_letters, list_dead_letters
 from sensord.store.devices import DeviceSeen, list_devices
-from sensord.store.progress import Claim, Progress, Snapshot
+from sensord.store.progress import PAGES_AT_ONCE, Claim, Progress, Snapshot
 from sensord.store.schema import (
     alert_events,
     alerts,
@@ -201,6 +201,13 @@ def test_commit_without_a_snapshot_leaves_the_state_offset(progress: Progress) -
     after = claim(progress)
     assert (after.next_offset, after.state_offset, after.model_id) == (300, 300, "pumps-2")
     assert after.pages == {0: b"new", 1: b"kept"}
+
+
+def test_a_snapshot_of_many_pages_is_written_whole(progress: Progress) -> None:
+    pages = {number: b"page %d" % number for number in range(2 * PAGES_AT_ONCE + 3)}
+    mine = claim(progress)
+    progress.commit([checkpoint(mine, 100, snapshot=Snapshot("pumps-1", pages))], NOW)
+    assert claim(progress).pages == pages
 
 
 def test_an_epoch_that_is_given_out_twice_lets_only_its_owner_commit(engine: Engine, progress: Progress) -> None:
