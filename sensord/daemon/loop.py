@@ -6,7 +6,7 @@ database says is believed, and the log is replayed from the snapshot. Nothing is
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -60,7 +60,7 @@ class Rules:
 
 
 class Loop:
-    """One daemon's work, a turn at a time, on one thread; another one observes readings while it polls."""
+    """One daemon's work, a turn at a time, on one thread; feeder is another one, which observes readings meanwhile."""
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Loop:
         clock: Clock,
         watchdog: Watchdog,
         metrics: Metrics,
+        feeder: Executor | None = None,
     ) -> None:
         self._source, self._progress, self._models = source, progress, models
         self._rules, self._clock, self._watchdog, self._metrics = rules, clock, watchdog, metrics
@@ -82,7 +83,7 @@ class Loop:
         self._retry = Backoff(rules.pace.retry_first_s, rules.pace.retry_most_s)
         self._inspection = Timer(rules.pace.inspection_interval_s)
         self._standstill = Standstill(rules.pace.standstill_s)
-        self._feeder = ThreadPoolExecutor(1, "feeder")
+        self._feeder = feeder or ThreadPoolExecutor(1, "feeder")
         self._feeding: Future[list[tuple[Shard, Progressed | None]]] | None = None
         self._log_answers = True  # when it was last asked, or since it last brought something
 

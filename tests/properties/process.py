@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
+from concurrent.futures import Executor, Future
 from dataclasses import astuple, dataclass, field
+from typing import ParamSpec, TypeVar
 
 from sensord.clock import ManualClock
 from sensord.daemon.loop import FleetRules, Loop, Rules
@@ -30,6 +32,8 @@ TOPIC = "sensors.pumps"
 CHANNELS = ("heat", "noise")
 LIMITS = Limits(max_gap_s=60, max_episode_s=45, silent_periods=40)
 PATIENCE_S = 30.0
+P = ParamSpec("P")
+T = TypeVar("T")
 IN_TRANSACTION = ("writing alerts", "writing pages")  # whoever is frozen there keeps the file locked
 FREEZABLE = ("polled", "decoding", "claiming", "claimed", "bridging", "bridged", "committing", "committed", "settled")
 POINTS = FREEZABLE + IN_TRANSACTION
@@ -222,6 +226,21 @@ class JournalledProgress(Progress):
         )
 
 
+class AtOnce(Executor):
+    """Does the work of the loop's second thread on the first: a daemon can be frozen as a whole, and a seed tells all.
+
+    What comes of it the loop still learns later.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        future = Future[T]()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  # the end of the process too
+            future.set_exception(error)
+        return future
+
+
 class PointedDecoder(JsonDecoder):
     """Decoding is a place to die at, in the midst of a batch of several partitions."""
 
@@ -252,6 +271,7 @@ class Process:
             plant.clock,
             Watchdog(plant.clock, 1e9),
             Metrics(),
+            AtOnce(),
         )
         self._plant = plant
         self._rested, self._thawed = threading.Event(), threading.Event()
