@@ -1,11 +1,11 @@
 """What people see of alerts and say about them, on both databases."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from uuid import UUID
 
 import pytest
 
-from sensord.detection.alerts import Alert, Kind, Severity, Status
+from sensord.detection.alerts import Alert, AlertChange, Kind, Severity, Status
 from sensord.errors import NotFound
 from sensord.store import Engine
 from sensord.store.alerts import AlertFilter, Feedback, acknowledge, feedback, history, list_alerts, show
@@ -38,6 +38,36 @@ def test_row_reads_as_the_alert_that_was_committed(engine: Engine) -> None:
         assert getattr(row, field.name) == (instant(wanted) if field.name in times else wanted), field.name
     assert row.detected_at == row.updated_at == instant(NOW + 7)
     assert (row.acknowledged_by, row.feedback, row.schema_version) == (None, None, 1)
+
+
+def test_an_alert_that_is_committed_in_steps_reads_as_one_committed_at_once(engine: Engine) -> None:
+    """What began as a spike and goes on is an anomaly, with that detector's figures, whenever commits were due."""
+    began = alert(kind=Kind.SPIKE)
+    became = replace(
+        began,
+        kind=Kind.ANOMALY,
+        severity=Severity.CRITICAL,
+        last_seen_at=NOW + SECOND,
+        score_first=5.0,
+        score_peak=7.0,
+        score_last=6.0,
+        threshold=3.0,
+        readings=40,
+        top_channels=(),
+        last_offset=140,
+    )
+    progress = Progress(engine)
+    claim = progress.claim("pumps", P0, "test", "T1", NOW)
+    progress.commit([checkpoint(claim, 100, alerts=[opened(began)])], NOW + 7)
+    change = AlertChange(became, False, ("escalated",))
+    progress.commit([checkpoint(claim, 200, previous_offset=100, alerts=[change])], NOW + 8)
+
+    row = show(engine, str(began.id))
+
+    times = {"opened_at", "last_seen_at", "closed_at"}
+    for field in fields(Alert):
+        wanted = getattr(became, field.name)
+        assert getattr(row, field.name) == (instant(wanted) if field.name in times and wanted else wanted), field.name
 
 
 @pytest.mark.parametrize(
