@@ -11,8 +11,8 @@ GRANT SELECT ON sensord_schema TO sensord_daemon, sensord_trainer, sensord_opera
 -- The daemon: writes an episode's own columns, never what people said about it, and reads bundles.
 GRANT SELECT, INSERT ON alerts, alert_events, dead_letters, gaps TO sensord_daemon;
 GRANT UPDATE (
-    kind, status, severity, last_seen_at, closed_at, updated_at, score_first, score_peak, score_last, threshold,
-    readings, model_id, last_offset, close_reason, top_channels, evidence
+    kind, status, severity, last_seen_at, closed_at, updated_at, score_peak, score_last, threshold, readings,
+    model_id, last_offset, close_reason, top_channels, evidence
 ) ON alerts TO sensord_daemon;
 GRANT SELECT, INSERT, UPDATE ON partition_progress, devices TO sensord_daemon;
 GRANT SELECT, INSERT, UPDATE, DELETE ON state_pages TO sensord_daemon;

@@ -117,11 +117,12 @@ def _own(kind: np.uint8, score: np.float32, verdicts: Verdicts) -> np.float32:
 
 @compiled
 def _name(e: Episodes, slot: int, called: Called, score: np.float32, limit: np.float32, verdicts: Verdicts) -> None:
-    """Give an episode the kind that is called now; its figures are that detector's from here on."""
+    """Give an episode the kind that is called now; its figures are that detector's from here on, but for the first."""
     own = _own(called.kind, score, verdicts)
     e.kind[slot] = called.kind
     e.threshold[slot] = limit if called.kind == ANOMALY else verdicts.limit[PLACES[called.kind]]
-    e.score_first[slot] = own
+    if e.phase[slot] < OPEN:
+        e.score_first[slot] = own  # an alert keeps where it began, whatever it turns out to be
     e.score_last[slot] = own
     e.score_peak[slot] = own
 

@@ -267,6 +267,7 @@ def _new_row(alert: Alert, now: datetime) -> dict[str, object]:
         "device_id": alert.device_id,
         "opened_at": instant(alert.opened_at),
         "detected_at": now,
+        "score_first": alert.score_first,
         "run": alert.run,
         "topic": alert.topic,
         "partition": alert.partition,
@@ -285,7 +286,6 @@ def _figures(alert: Alert, now: datetime) -> dict[str, object]:
         "last_seen_at": instant(alert.last_seen_at),
         "closed_at": None if alert.closed_at is None else instant(alert.closed_at),
         "updated_at": now,
-        "score_first": alert.score_first,  # of the kind that the episode has now
         "score_peak": alert.score_peak,
         "score_last": alert.score_last,
         "threshold": alert.threshold,

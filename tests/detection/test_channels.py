@@ -136,6 +136,22 @@ def test_what_goes_on_is_no_spike() -> None:
     assert kinds
 
 
+def test_an_alert_that_gets_another_name_keeps_the_score_it_opened_with() -> None:
+    """The table never rewrites where an alert began: so when the commits are due must not show in it."""
+    values = noise(400)
+    values[200:280, 1] += 3
+    model = bundle(events=True, threshold=2.0, tuning=msgspec.structs.replace(QUICK, smoothing=5.0))
+    one = fleet(model)
+    seen: list[Alert] = []
+    for index in range(len(values)):
+        one.observe(readings(values[index : index + 1], first=index))
+        seen += alerts_of(one)
+        one.settle()
+    assert [seen[0].kind, seen[-1].kind] == [Kind.SPIKE, Kind.ANOMALY]
+    assert {alert.score_first for alert in seen} == {seen[0].score_first}
+    assert seen[-1].threshold != seen[0].threshold
+
+
 def test_the_dead_time_is_broken_only_by_what_is_worse() -> None:
     values = noise(400)
     values[200, 0] += 9

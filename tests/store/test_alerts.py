@@ -41,14 +41,14 @@ def test_row_reads_as_the_alert_that_was_committed(engine: Engine) -> None:
 
 
 def test_an_alert_that_is_committed_in_steps_reads_as_one_committed_at_once(engine: Engine) -> None:
-    """What began as a spike and goes on is an anomaly, with that detector's figures, whenever commits were due."""
+    """What began as a spike and goes on is an anomaly, with that detector's figures but for the first, whenever commits
+    were due."""
     began = alert(kind=Kind.SPIKE)
     became = replace(
         began,
         kind=Kind.ANOMALY,
         severity=Severity.CRITICAL,
         last_seen_at=NOW + SECOND,
-        score_first=5.0,
         score_peak=7.0,
         score_last=6.0,
         threshold=3.0,

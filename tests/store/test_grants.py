@@ -174,7 +174,7 @@ def test_nobody_but_the_owner_deletes_and_the_daemon_only_state(roles: Roles, ro
 
 
 def test_the_daemon_can_t_change_what_people_said_nor_where_an_alert_began(roles: Roles) -> None:
-    for column in (*PEOPLE_S, "id", "opened_at", "first_offset"):
+    for column in (*PEOPLE_S, "id", "opened_at", "score_first", "first_offset"):
         assert denied(roles["daemon"], f"UPDATE alerts SET {column} = {column}"), column
     assert denied(roles["daemon"], "UPDATE alert_events SET event = event")
     assert denied(roles["daemon"], "UPDATE dead_letters SET detail = detail")
