@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import stamina
@@ -17,9 +17,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.pq import Format
 from sqlalchemy import URL, ColumnElement, Connection, Engine, Row, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExecutionContext
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -40,6 +41,7 @@ BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
 UPGRADE_LOCK = 0x73656E736F7264  # "sensord": the key of PostgreSQL's advisory lock
 _READS = "sensord_reads"  # the execution option of a transaction that only reads
+AS_SENT = "sensord_as_sent"  # the execution option of a statement whose bytes PostgreSQL needn't spell out
 _NO_RIGHT = "42501"  # PostgreSQL's insufficient_privilege
 _SQLITE_ERROR = 1  # sqlite's code for a statement that is wrong by itself
 
@@ -75,7 +77,7 @@ def open_engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         parsed,
         connect_args=_postgres_arguments(parsed),
         isolation_level="READ COMMITTED",
@@ -84,6 +86,8 @@ def open_engine(url: str) -> Engine:
         json_serializer=_json,
         json_deserializer=msgspec.json.decode,
     )
+    event.listen(engine, "before_cursor_execute", _ask_as_sent)
+    return engine
 
 
 def address(url: URL) -> str:
@@ -133,6 +137,14 @@ def _postgres_arguments(url: URL) -> dict[str, str]:
     theirs = given if isinstance(given, str) else " ".join(given)
     ours = {name: value for name, value in _POSTGRES_CONNECTION.items() if name not in url.query}
     return ours | {"options": f"{options} {theirs}".strip()}
+
+
+def _ask_as_sent(
+    connection: Connection, cursor: Any, statement: str, parameters: object, context: ExecutionContext, many: bool
+) -> None:
+    """Have what is `AS_SENT` answered in binary: hexadecimal digits would take three times as long to read."""
+    if context.execution_options.get(AS_SENT):
+        cursor.format = Format.BINARY
 
 
 def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:

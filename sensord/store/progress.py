@@ -11,7 +11,7 @@ from sensord.detection.alerts import AlertChange
 from sensord.errors import PartitionLost
 from sensord.readings import DeadLetter, Partition
 from sensord.store import alerts, dead_letters, devices
-from sensord.store.database import insert_into, reading, row_as, writing
+from sensord.store.database import AS_SENT, insert_into, reading, row_as, writing
 from sensord.store.devices import DeviceSeen
 from sensord.store.schema import gaps, instant, microseconds, partition_progress, state_pages
 
@@ -245,6 +245,7 @@ def _take(connection: Connection, fleet: str, partition: Partition, owner: str, 
 def _pages(connection: Connection, fleet: str, partition: Partition) -> dict[int, bytes]:
     page, found = state_pages.c.page, dict[int, bytes]()
     wanted = select(page, state_pages.c.data).where(_of(state_pages, fleet, partition)).order_by(page)
+    wanted = wanted.execution_options(**{AS_SENT: True})
     while True:
         beyond = wanted.where(page > max(found)) if found else wanted
         rows = connection.execute(beyond.limit(PAGES_AT_ONCE)).all()

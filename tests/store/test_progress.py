@@ -3,9 +3,11 @@
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from sqlalchemy import Table, func, select, update
+from psycopg.pq import Format
+from sqlalchemy import Table, event, func, select, update
 
 from sensord.detection.alerts import Reason, Status
 from sensord.errors import PartitionLost
@@ -208,6 +210,22 @@ def test_a_snapshot_of_many_pages_is_written_whole(progress: Progress) -> None:
     mine = claim(progress)
     progress.commit([checkpoint(mine, 100, snapshot=Snapshot("pumps-1", pages))], NOW)
     assert claim(progress).pages == pages
+
+
+def test_postgresql_keeps_and_sends_pages_as_they_are(postgres: Engine) -> None:
+    """Neither compressed, which hardly gains anything, nor spelled out in digits: a million devices are 3 GB."""
+    progress, seen = Progress(postgres), []
+    progress.commit([checkpoint(claim(progress), 100, snapshot=Snapshot("pumps-1", {0: bytes(100_000)}))], NOW)
+
+    @event.listens_for(postgres, "after_cursor_execute")
+    def note(_connection: object, cursor: Any, statement: str, *_: object) -> None:
+        if "state_pages.data" in statement:
+            seen.append(cursor.format)
+
+    assert claim(progress).pages == {0: bytes(100_000)}
+    assert seen == [Format.BINARY]
+    with postgres.connect() as connection:
+        assert connection.scalar(select(func.pg_column_size(state_pages.c.data))) == 100_000
 
 
 def test_an_epoch_that_is_given_out_twice_lets_only_its_owner_commit(engine: Engine, progress: Progress) -> None:
