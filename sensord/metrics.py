@@ -111,7 +111,7 @@ class Metrics:
         )
         self.snapshot_seconds = Histogram(
             "sensord_snapshot_seconds",
-            "Committing all partitions with their state.",
+            "Writing the state of a partition, beside the stream.",
             buckets=SECONDS,
             registry=registry,
         )

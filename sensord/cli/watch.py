@@ -1,6 +1,7 @@
 """Builds one daemon out of its settings, and lets it run. Used by `run`."""
 
 from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -56,7 +57,10 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
             dead = dead_members([each.owner for each in stored], Owner.this())
             session_s = settings.kafka.session_timeout_s
             source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, session_s, dead)
-            loop = Loop(source, progress, models, _rules(settings, accept), clock, watchdog, metrics)
+            # a file has one writer at a time: a second thread would only be in the way of the first
+            saver = None if settings.store.is_file else ThreadPoolExecutor(1, "saver")
+            rules = _rules(settings, accept)
+            loop = Loop(source, progress, models, rules, clock, watchdog, metrics, saver=saver)
             watchdog.start()
             stop.hold()
             log.info("running", topics=topics, store=settings.store.place)

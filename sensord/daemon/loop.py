@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from sensord.clock import Clock
+from sensord.daemon.at_once import AtOnce
 from sensord.daemon.losses import Place, lost_offsets
 from sensord.daemon.models import Models
 from sensord.daemon.owner import Owner
 from sensord.daemon.policy import Backoff, Pace, Quality, Standstill, Timer
-from sensord.daemon.shard import Progressed, Shard
+from sensord.daemon.shard import Progressed, Saving, Shard, StateCopy
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
@@ -60,7 +61,11 @@ class Rules:
 
 
 class Loop:
-    """One daemon's work, a turn at a time, on one thread; feeder is another one, which observes readings meanwhile."""
+    """One daemon's work, a turn at a time, on one thread.
+
+    feeder: another one, which observes readings meanwhile. saver: a third, which writes snapshots; without one they
+    are written in between.
+    """
 
     def __init__(
         self,
@@ -72,6 +77,7 @@ class Loop:
         watchdog: Watchdog,
         metrics: Metrics,
         feeder: Executor | None = None,
+        saver: Executor | None = None,
     ) -> None:
         self._source, self._progress, self._models = source, progress, models
         self._rules, self._clock, self._watchdog, self._metrics = rules, clock, watchdog, metrics
@@ -84,6 +90,7 @@ class Loop:
         self._inspection = Timer(rules.pace.inspection_interval_s)
         self._standstill = Standstill(rules.pace.standstill_s)
         self._feeder = feeder or ThreadPoolExecutor(1, "feeder")
+        self._saver = saver or AtOnce()
         self._feeding: Future[list[tuple[Shard, Progressed | None]]] | None = None
         self._log_answers = True  # when it was last asked, or since it last brought something
 
@@ -110,6 +117,7 @@ class Loop:
         self._begin_feeding(batch)
         if self._unclaimed or self._commit.due(now := self._clock.monotonic()) or self._inspection.due(now):
             self._end_feeding()  # nothing below may see a partition between two states
+            self._end_saving()
             self._adopt_unclaimed()
             self._save_when_due()
             self._inspect_when_due()
@@ -156,7 +164,12 @@ class Loop:
     def drain(self) -> bool:
         """Commit everything with its state and leave. What can't be committed, the next owner replays; then False."""
         self._end_feeding()
-        self._save(snapshot=True)
+        self._wait_for_saver()
+        self._end_saving()
+        self._save(boundary=True)
+        self._begin_saving()
+        self._wait_for_saver()
+        self._end_saving()
         left = [str(partition) for partition, held in self._unclaimed.items() if held is not None]
         log.info("drained", partitions=list(map(str, self.shards)), left_to_replay=left)
         self._source.close()
@@ -182,6 +195,7 @@ class Loop:
         if not self._unclaimed or not self._retry.due(self._clock.monotonic()):
             return
         awaited: BundleAwaited | None = None
+        self._wait_for_saver()  # a claim tells what became of a snapshot, and none may be half written where it writes
         try:
             for partition, held in list(self._unclaimed.items()):
                 try:
@@ -213,7 +227,7 @@ class Loop:
         claim = self._progress.claim(rules.name, partition, owner, topic_id, self._clock.now())
         bridged = self._bridge_gaps(claim, topic_id)
         if held is not None and bridged is claim and held.still_ours(claim):
-            held.epoch, held.owner = claim.epoch, claim.owner
+            held.resume(claim)
             log.info("kept", partition=str(partition), epoch=claim.epoch, position=held.position)
             return held
         return self._adopt(bridged, rules)
@@ -238,6 +252,7 @@ class Loop:
             owner=claim.owner,
             committed=claim.next_offset,
             committed_at=claim.committed_at,
+            state_offset=claim.state_offset,
             position=position,
             live_from=live_from,
             fleet=fleet,
@@ -247,7 +262,7 @@ class Loop:
             quality=None if self._rules.accept_bad else Quality(),
         )
         if claim.state_offset is None:  # write where a replay can start, before there is anything to replay
-            checkpoint = shard.checkpoint(snapshot=True)
+            checkpoint = shard.checkpoint()
             self._progress.commit([checkpoint], now := self._clock.now())
             shard.settle(checkpoint, now)
         log.info(
@@ -300,7 +315,7 @@ class Loop:
         except StoreUnavailable as error:
             self._lose_store(error)
             return
-        lost = tuple(partition for partition, shard in self.shards.items() if shard.standing not in standings)
+        lost = tuple(partition for partition, shard in self.shards.items() if not shard.stands(standings))
         if lost:
             self._forget(PartitionLost(lost))
 
@@ -324,7 +339,7 @@ class Loop:
         if loss is not None and not self._rules.accept_gap:
             raise OffsetsLost(f"{loss.reason}; {ACCEPT_GAP}")
         if loss is not None:
-            self._save(snapshot=False)
+            self._save()
             self.shards.pop(partition, None)
             self._unclaimed[partition] = None  # the claim bridges the gap
             return
@@ -339,37 +354,67 @@ class Loop:
         now = self._clock.monotonic()
         if not self._commit.due(now):
             return
-        snapshot = self._snapshot.due(now) or any(self._crowded(shard) for shard in self.shards.values())
-        self._save(snapshot)
+        wanted = self._snapshot.due(now) or any(self._crowded(shard) for shard in self.shards.values())
+        boundary = wanted and not any(shard.saving for shard in self.shards.values())
+        self._save(boundary)
         self._commit.reset(now)
-        if snapshot:
+        if boundary:
+            self._begin_saving()
             self._snapshot.reset(now)
             self._take_stock()
 
-    def _save(self, snapshot: bool) -> None:
-        """Commit what there is; a fenced partition is forgotten and the rest goes through without it."""
+    def _save(self, boundary: bool = False) -> None:
+        """Commit what there is; a fenced partition is forgotten and the rest goes through without it.
+
+        boundary: between two snapshots, where what no reading does may be done.
+        """
         try:
-            if snapshot:
+            if boundary:
                 self._take_up_acceptances()
                 self._evict_surplus()
                 self._swap_models()
-            while checkpoints := [s.checkpoint(snapshot) for s in self.shards.values() if s.worth_saving(snapshot)]:
+            while checkpoints := [shard.checkpoint() for shard in self.shards.values() if shard.worth_saving]:
                 try:
-                    self._commit_all(checkpoints, snapshot)
+                    self._commit_all(checkpoints)
                     return
                 except PartitionLost as error:
                     self._forget(error)
         except StoreUnavailable as error:
             self._lose_store(error)
 
-    def _commit_all(self, checkpoints: list[Checkpoint], snapshot: bool) -> None:
-        timed = self._metrics.snapshot_seconds if snapshot else self._metrics.commit_seconds
-        with timed.time():
+    def _commit_all(self, checkpoints: list[Checkpoint]) -> None:
+        with self._metrics.commit_seconds.time():
             committed = self._progress.commit(checkpoints, now := self._clock.now())
         for checkpoint in checkpoints:
             self.shards[checkpoint.partition].settle(checkpoint, now)
         self._source.hint({checkpoint.partition: checkpoint.next_offset for checkpoint in checkpoints})
         self._metrics.committed(checkpoints, committed.conflicts)
+
+    def _begin_saving(self) -> None:
+        """Have snapshots written of copies, while the stream goes on."""
+        for shard in self.shards.values():
+            if shard.worth_a_snapshot:
+                copy = shard.copy()
+                numbers = tuple(copy.pages)
+                shard.saving = Saving(copy.state_offset, numbers, self._saver.submit(self._store, copy))
+
+    def _store(self, copy: StateCopy) -> None:
+        with self._metrics.snapshot_seconds.time():
+            self._progress.store(copy.sealed())
+
+    def _end_saving(self) -> None:
+        """See what became of snapshots."""
+        for shard in list(self.shards.values()):
+            try:
+                shard.end_saving()
+            except PartitionLost as error:
+                self._forget(error)
+            except StoreUnavailable as error:
+                self._lose_store(error)
+                return
+
+    def _wait_for_saver(self) -> None:
+        self._saver.submit(lambda: None).result()  # it does one thing after another
 
     def _take_stock(self) -> None:
         """Tell what this process holds."""

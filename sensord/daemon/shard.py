@@ -3,19 +3,18 @@
 `loop` adopts, feeds and commits it. All offsets are those of the next record.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import numpy as np
-
 from sensord.daemon.policy import Quality
-from sensord.detection.devices import PAGE
+from sensord.detection.devices import Page
 from sensord.detection.fleet import Fleet, Observation
 from sensord.detection.reorder import Reorder
-from sensord.readings import DeadLetter, Integers, Partition, RawRecord
+from sensord.readings import DeadLetter, Partition, RawRecord
 from sensord.store.devices import DeviceSeen
-from sensord.store.progress import Checkpoint, Claim, Snapshot, Standing
+from sensord.store.progress import Checkpoint, Claim, LaterSnapshot, Snapshot, Standing
 from sensord.stream.decoders import Decoded, Decoder
 
 
@@ -28,12 +27,43 @@ class Progressed:
     replayed: int
 
 
+@dataclass(frozen=True, slots=True)
+class StateCopy:
+    """What a shard's state was at an offset that is committed; another thread may make a snapshot of it."""
+
+    fleet: str
+    partition: Partition
+    epoch: int
+    owner: str
+    previous_state_offset: int | None
+    state_offset: int
+    pages: dict[int, Page]
+    waiting: Mapping[int, bytes]  # see reorder
+
+    def sealed(self) -> LaterSnapshot:
+        """In bytes. Once: the copies go as they are done, since a million devices are 3 GB."""
+        seen = _devices_seen(self.pages.values())
+        pages = {number: self.pages.pop(number).sealed() for number in sorted(self.pages)}
+        stands = self.epoch, self.owner, self.previous_state_offset, self.state_offset
+        return LaterSnapshot(self.fleet, self.partition, *stands, pages | dict(self.waiting), seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A snapshot on its way into the database. numbers: of its pages."""
+
+    state_offset: int
+    numbers: Sequence[int]
+    outcome: Future[None]
+
+
 @dataclass(slots=True)
 class Shard:
     """Exclusive owner of one partition, as long as its epoch holds.
 
-    committed, committed_at: what the database has as next_offset, and since when. position: what has been observed up
-    to. live_from: alerts below are final already; readings there are replayed silently.
+    committed, committed_at: what the database has as next_offset, and since when. state_offset: of the state that it
+    has. position: what has been observed up to. live_from: alerts below are final already; readings there are replayed
+    silently.
     """
 
     name: str
@@ -42,6 +72,7 @@ class Shard:
     owner: str
     committed: int | None
     committed_at: int | None
+    state_offset: int | None
     position: int
     live_from: int
     fleet: Fleet
@@ -53,6 +84,7 @@ class Shard:
     amended: bool = False  # since the stored snapshot, by no reading: a replay from there would not know
     quality: Quality | None = field(default_factory=Quality)  # None: bad readings are all right
     held: bool = False  # most readings are bad: nothing more is taken in
+    saving: Saving | None = None
 
     @property
     def replaying(self) -> bool:
@@ -85,10 +117,13 @@ class Shard:
         letters = [letter for letter in decoded.dead_letters if letter.offset >= self.live_from]
         return Decoded(decoded.readings.since(self.live_from), letters)
 
-    @property
-    def standing(self) -> Standing:
-        """What the database says as long as it has all that we committed, and nobody else has claimed."""
-        return Standing(self.name, self.partition, self.epoch, self.owner, self.committed, self.committed_at)
+    def stands(self, standings: Set[Standing]) -> bool:
+        """The database has all that we committed, and nobody else has claimed."""
+        return any(
+            Standing(self.name, self.partition, self.epoch, self.owner, self.committed, state_offset, self.committed_at)
+            in standings
+            for state_offset in self._state_offsets
+        )
 
     def still_ours(self, claim: Claim) -> bool:
         """Nobody wrote since we did, and what we wrote is there, so what is in memory is as good as a replay.
@@ -96,14 +131,27 @@ class Shard:
         A standby that never received our latest snapshot may give its epoch out again: the time tells.
         """
         stands = claim.next_offset, claim.committed_at
-        return claim.epoch == self.epoch + 1 and stands == (self.committed, self.committed_at)
+        ours = claim.epoch == self.epoch + 1 and stands == (self.committed, self.committed_at)
+        return ours and claim.state_offset in self._state_offsets
+
+    def resume(self, claim: Claim) -> None:
+        """Go on under a claim of our own, which also tells what became of a snapshot under way."""
+        self.epoch, self.owner = claim.epoch, claim.owner
+        if self.saving is not None:
+            stored = claim.state_offset == self.saving.state_offset
+            self._saved(self.saving) if stored else self._not_saved(self.saving)
+
+    @property
+    def _state_offsets(self) -> set[int | None]:
+        """What the database may have; more than one while a snapshot is under way."""
+        return {self.state_offset} if self.saving is None else {self.state_offset, self.saving.state_offset}
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
-    def worth_saving(self, snapshot: bool) -> bool:
+    @property
+    def worth_saving(self) -> bool:
         """There is something to commit; what is still being replayed is committed already."""
-        moved = self.position != self.committed
-        return not self.replaying and (moved or self._unfounded or (snapshot and bool(self.fleet.devices.dirty())))
+        return not self.replaying and (self.position != self.committed or self._unfounded)
 
     def accept(self, alert_ids: Set[UUID]) -> set[UUID]:
         """Take for normal what these alerts show; returns those that are closed by it. Only before a snapshot."""
@@ -126,9 +174,9 @@ class Shard:
         """A replay of the stored snapshot would come to something else: nothing may be committed without a new one."""
         return self.amended or self.fleet.bundle.id != self.stored_model
 
-    def checkpoint(self, snapshot: bool) -> Checkpoint:
+    def checkpoint(self) -> Checkpoint:
         """All that there is to commit; the same again until `settle`. Never while replaying."""
-        snapshot = snapshot or self._unfounded
+        snapshot = self._unfounded
         return Checkpoint(
             fleet=self.name,
             partition=self.partition,
@@ -155,15 +203,46 @@ class Shard:
         self.fleet.settle()
         if checkpoint.snapshot is not None:
             self.stored_model = checkpoint.snapshot.model_id
+            self.state_offset = checkpoint.next_offset
             self.amended = False
             self.departed.clear()
             self.fleet.devices.settle()
 
     def _devices_seen(self) -> tuple[DeviceSeen, ...]:
-        devices = self.fleet.devices
-        slots = np.concatenate([np.zeros(0, np.int64), *(self._slots(page) for page in devices.dirty())])
-        columns = zip(slots.tolist(), devices.first_at[slots].tolist(), devices.last_at[slots].tolist(), strict=True)
-        return tuple(DeviceSeen(devices.ids[slot], first, last) for slot, first, last in columns)
+        return _devices_seen(self.fleet.devices.dirty_pages().values())
 
-    def _slots(self, page: int) -> Integers:
-        return np.arange(page * PAGE, min((page + 1) * PAGE, len(self.fleet.devices)))
+    # --- snapshots beside the loop -----------------------------------------------------------------------------------
+
+    @property
+    def worth_a_snapshot(self) -> bool:
+        """There is something that a snapshot of its own would spare a replay."""
+        whole = self.committed == self.position and not (self.replaying or self._unfounded)
+        return whole and self.saving is None and self.state_offset != self.position
+
+    def copy(self) -> StateCopy:
+        """The state as it is, which is committed; its pages count as stored from here on."""
+        pages = {number: page.copied() for number, page in self.fleet.devices.dirty_pages().items()}
+        self.fleet.devices.settle()
+        stands = self.epoch, self.owner, self.state_offset, self.position
+        return StateCopy(self.name, self.partition, *stands, pages, self.reorder.pages())
+
+    def end_saving(self) -> None:
+        """Take note of a snapshot that is done. Raises what it raised: PartitionLost, StoreUnavailable."""
+        if self.saving is not None and self.saving.outcome.done():
+            self.saving.outcome.result()
+            self._saved(self.saving)
+
+    def _saved(self, saving: Saving) -> None:
+        self.state_offset, self.saving = saving.state_offset, None
+
+    def _not_saved(self, saving: Saving) -> None:
+        self.fleet.devices.unsettle(saving.numbers)
+        self.saving = None
+
+
+def _devices_seen(pages: Iterable[Page]) -> tuple[DeviceSeen, ...]:
+    return tuple(
+        DeviceSeen(*seen)
+        for page in pages
+        for seen in zip(page.device_ids, page.rows["first_at"].tolist(), page.rows["last_at"].tolist(), strict=True)
+    )

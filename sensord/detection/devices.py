@@ -100,6 +100,27 @@ class _PageHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device_ids: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some devices, as they are until one of them is touched. rows: (n,), structured; a part of the store."""
+
+    fields: tuple[Field, ...]
+    device_ids: tuple[str, ...]
+    rows: NDArray[np.void]
+
+    def copied(self) -> "Page":
+        """The same, for good: another thread may read it."""
+        return Page(self.fields, self.device_ids, self.rows.copy())
+
+    def sealed(self) -> bytes:
+        """As it is stored."""
+        columns = tuple((field.name, field.dtype, field.shape) for field in self.fields)
+        header = msgspec.json.encode(_PageHeader(columns, self.device_ids))
+        body = b"".join(np.ascontiguousarray(self.rows[field.name]).tobytes() for field in self.fields)
+        sizes = np.array([STATE_FORMATS[-1], len(header), len(body)], "<u4").tobytes()
+        return seal(MAGIC, sizes + header + body)
+
+
 class Devices:
     """Columns of device state, growing in place; a slot never moves but in `keep`.
 
@@ -259,21 +280,21 @@ class Devices:
         """Numbers of the pages changed since `settle`."""
         return np.flatnonzero(self._touched).tolist()
 
-    def dirty_pages(self) -> dict[int, bytes]:
-        """Pages changed since `settle`, as bytes."""
+    def dirty_pages(self) -> dict[int, Page]:
+        """The pages changed since `settle`."""
         return {number: self._page(number) for number in self.dirty()}
 
     def settle(self) -> None:
-        """The dirty pages are stored."""
+        """The dirty pages are stored, or on their way."""
         self._touched[:] = False
 
-    def _page(self, number: int) -> bytes:
+    def unsettle(self, numbers: Iterable[int]) -> None:
+        """These pages did not get there."""
+        self._touched[list(numbers)] = True
+
+    def _page(self, number: int) -> Page:
         rows = slice(number * PAGE, min((number + 1) * PAGE, len(self.ids)))
-        columns = tuple((field.name, field.dtype, field.shape) for field in self.fields)
-        header = msgspec.json.encode(_PageHeader(columns, tuple(self.ids[rows])))
-        body = b"".join(np.ascontiguousarray(self._column(field)[rows]).tobytes() for field in self.fields)
-        sizes = np.array([STATE_FORMATS[-1], len(header), len(body)], "<u4").tobytes()
-        return seal(MAGIC, sizes + header + body)
+        return Page(self.fields, tuple(self.ids[rows]), self._block[rows])
 
     def load(self, pages: Mapping[int, bytes]) -> None:
         """Take over stored pages into an empty store. Raises StateUnreadable."""

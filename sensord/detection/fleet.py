@@ -331,7 +331,7 @@ class Fleet:
 
     def pages(self) -> dict[int, bytes]:
         """State pages changed since the last snapshot; `devices.settle` when they are stored."""
-        return self.devices.dirty_pages()
+        return {number: page.sealed() for number, page in self.devices.dirty_pages().items()}
 
     def load(self, pages: Mapping[int, bytes]) -> None:
         """Take over stored state. Raises StateUnreadable."""

@@ -78,6 +78,24 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class LaterSnapshot:
+    """The dirty pages of one partition at an offset that was committed before, by a transaction of its own.
+
+    previous_state_offset: what this owner holds as the stored state's offset. state_offset: the new one, not beyond
+    the committed next_offset. The bundle is that of the stored pages, and none of these has become empty.
+    """
+
+    fleet: str
+    partition: Partition
+    epoch: int
+    owner: str
+    previous_state_offset: int | None
+    state_offset: int
+    pages: dict[int, bytes]
+    devices: Sequence[DeviceSeen] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """What a commit has to tell. conflicts: new alerts whose row was there already; on live data that is a bug."""
 
@@ -93,6 +111,7 @@ class Standing:
     epoch: int
     owner: str
     next_offset: int | None
+    state_offset: int | None
     committed_at: int | None
 
 
@@ -153,8 +172,28 @@ class Progress:
             devices.write(
                 connection, [(mark.fleet, mark.partition, seen) for mark in checkpoints for seen in mark.devices]
             )
-            _write_pages(connection, checkpoints)
+            _write_snapshots(connection, checkpoints)
         return Committed(conflicts)
+
+    def store(self, snapshot: LaterSnapshot) -> None:
+        """Write a snapshot while commits of the same partition go on. Raises PartitionLost, and writes nothing then.
+
+        The fence comes last: it takes the row that those commits need, and this is long.
+        """
+        fleet, partition = snapshot.fleet, snapshot.partition
+        with writing(self._engine) as connection:
+            devices.write(connection, [(fleet, partition, seen) for seen in snapshot.devices])
+            _write_pages(connection, [(fleet, partition, snapshot.pages)])
+            p = partition_progress.c
+            moved = connection.execute(
+                update(partition_progress)
+                .where(_held(fleet, partition, snapshot.epoch, snapshot.owner))
+                .where(p.state_offset.is_not_distinct_from(snapshot.previous_state_offset))
+                .where(p.next_offset >= snapshot.state_offset)
+                .values(state_offset=snapshot.state_offset)
+            )
+            if moved.rowcount == 0:
+                raise PartitionLost((partition,))
 
     def accept_gap(
         self, claim: Claim, from_offset: int | None, to_offset: int, topic_id: str, reason: str, at: int
@@ -196,12 +235,12 @@ class Progress:
     def standings(self) -> set[Standing]:
         """How every partition stands now."""
         p = partition_progress.c
-        columns = (p.fleet, p.topic, p.partition, p.epoch, p.owner, p.next_offset, p.committed_at)
+        columns = (p.fleet, p.topic, p.partition, p.epoch, p.owner, p.next_offset, p.state_offset, p.committed_at)
         with reading(self._engine) as connection:
             rows = connection.execute(select(*columns)).all()
         return {
-            Standing(fleet, Partition(topic, number), epoch, owner, next_offset, at and microseconds(at))
-            for fleet, topic, number, epoch, owner, next_offset, at in rows
+            Standing(fleet, Partition(topic, number), epoch, owner, next_offset, state_offset, at and microseconds(at))
+            for fleet, topic, number, epoch, owner, next_offset, state_offset, at in rows
         }
 
     def partitions(self) -> list[PartitionProgress]:
@@ -275,17 +314,21 @@ def _in_order(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     return sorted(checkpoints, key=lambda mark: (mark.fleet, mark.partition))
 
 
-def _write_pages(connection: Connection, checkpoints: Sequence[Checkpoint]) -> None:
+def _write_snapshots(connection: Connection, checkpoints: Sequence[Checkpoint]) -> None:
+    taken = [(mark.fleet, mark.partition, mark.snapshot) for mark in checkpoints if mark.snapshot is not None]
+    for fleet, partition, snapshot in taken:
+        if snapshot.page_count is not None:
+            emptied = state_pages.c.page >= snapshot.page_count
+            connection.execute(delete(state_pages).where(_of(state_pages, fleet, partition), emptied))
+    _write_pages(connection, [(fleet, partition, snapshot.pages) for fleet, partition, snapshot in taken])
+
+
+def _write_pages(connection: Connection, of: Sequence[tuple[str, Partition, dict[int, bytes]]]) -> None:
     rows = [
-        {**_key(mark.fleet, mark.partition), "page": page, "data": data}
-        for mark in checkpoints
-        if mark.snapshot is not None
-        for page, data in mark.snapshot.pages.items()
+        {**_key(fleet, partition), "page": number, "data": data}
+        for fleet, partition, pages in of
+        for number, data in sorted(pages.items())  # as whoever else may write them, in the same order
     ]
-    for mark in checkpoints:
-        if mark.snapshot is not None and mark.snapshot.page_count is not None:
-            emptied = state_pages.c.page >= mark.snapshot.page_count
-            connection.execute(delete(state_pages).where(_of(state_pages, mark.fleet, mark.partition), emptied))
     insert = insert_into(connection, state_pages)
     write = insert.on_conflict_do_update(
         index_elements=list(state_pages.primary_key), set_={"data": insert.excluded.data}

@@ -105,9 +105,9 @@ def test_nothing_is_committed_while_a_batch_is_observed(here: World, monkeypatch
         observing -= 1
         return found
 
-    def checkpoints(shard: Shard, snapshot: bool) -> Checkpoint:
+    def checkpoints(shard: Shard) -> Checkpoint:
         assert not observing
-        return checkpoint(shard, snapshot)
+        return checkpoint(shard)
 
     monkeypatch.setattr(Shard, "feed", feeds)
     monkeypatch.setattr(Shard, "checkpoint", checkpoints)
@@ -175,7 +175,7 @@ def test_a_zombie_can_write_nothing_and_harms_nobody(here: World, golden: Golden
     heir = here.daemon(max_records=20)
     heir.turn(3)
     before = here.progress()
-    zombie.loop._save(snapshot=True)  # thawed in the middle of its turn
+    zombie.loop._save(boundary=True)  # thawed in the middle of its turn
     assert here.progress() == before
     for _ in range(4):
         zombie.turn()
@@ -460,7 +460,7 @@ def test_an_eviction_is_never_committed_without_its_snapshot(here: World) -> Non
         here.send(3 + 2 * number, 1_000 + number, 0.0)
     daemon.turn(2)
     failing.away = True
-    daemon.loop._save(snapshot=True)  # makes room in memory; the database doesn't take the snapshot
+    daemon.loop._save(boundary=True)  # makes room in memory; the database doesn't take the snapshot
     failing.away = False
     daemon.turn(8)
     assert {row.close_reason for row in list_alerts(here.engine, AlertFilter())} == {"evicted"}
@@ -571,7 +571,7 @@ def test_after_a_swap_nothing_is_committed_without_its_snapshot(here: World) -> 
     daemon.turn(6)
     new = here.publish(packed(seed=7))
     failing.away = True
-    daemon.loop._save(snapshot=True)  # swaps in memory; the database doesn't take the snapshot
+    daemon.loop._save(boundary=True)  # swaps in memory; the database doesn't take the snapshot
     failing.away = False
     daemon.turn(8)
     with here.engine.connect() as connection:
@@ -607,7 +607,7 @@ def test_an_acceptance_is_never_committed_without_its_snapshot(here: World) -> N
     accept(here.engine, last_alert(here), "ann", here.clock.now())
     before = here.progress()
     failing.away = True
-    daemon.loop._save(snapshot=True)  # closes in memory; the database doesn't take the snapshot
+    daemon.loop._save(boundary=True)  # closes in memory; the database doesn't take the snapshot
     failing.away = False
     daemon.turn(8)
     assert [row.close_reason for row in list_alerts(here.engine, AlertFilter())] == ["accepted"]
@@ -622,7 +622,7 @@ def test_an_acceptance_whose_commit_got_no_answer_is_recorded_once(here: World) 
     daemon.turn(40)  # all is read: the next snapshot moves no offset
     accept(here.engine, last_alert(here), "ann", here.clock.now())
     answers.append("after")
-    daemon.loop._save(snapshot=True)
+    daemon.loop._save(boundary=True)
     daemon.finish()
     [row] = list_alerts(here.engine, AlertFilter())
     events = [line.event for line in history(here.engine, row.id)]

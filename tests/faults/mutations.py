@@ -70,10 +70,10 @@ MUTATIONS = {
         (
             (
                 "sensord.daemon.loop:Loop._commit_all",
-                "with timed.time():",
+                "with self._metrics.commit_seconds.time():",
                 "self._source._consumer.commit({__import__('kafka').TopicPartition(c.partition.topic, "
                 "c.partition.number): __import__('kafka').OffsetAndMetadata(c.next_offset, '', -1) "
-                "for c in checkpoints})\n    with timed.time():",
+                "for c in checkpoints})\n    with self._metrics.commit_seconds.time():",
             ),
             (
                 "sensord.daemon.loop:Loop._adopt",

@@ -135,7 +135,7 @@ def _pages() -> list[bytes]:
     for count in (1, 5):
         devices = Devices(2, 8)
         devices.touch(devices.find([f"pump-{n}" for n in range(count)]))
-        found += devices.dirty_pages().values()
+        found += [page.sealed() for page in devices.dirty_pages().values()]
     return found
 
 

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from sensord.daemon import shard
 from sensord.detection import devices
 
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "PAGE", 2)
-    monkeypatch.setattr(shard, "PAGE", 2)
 
 
 @pytest.fixture(autouse=True)

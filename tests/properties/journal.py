@@ -49,6 +49,15 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A snapshot of what was committed up to an offset, beside the commits."""
+
+    partition: Partition
+    epoch: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class GapAccepted:
     """Readings were given up."""
 
@@ -67,7 +76,7 @@ class Accepted:
     at: int
 
 
-Entry: TypeAlias = Claimed | Commit | GapAccepted | Accepted
+Entry: TypeAlias = Claimed | Commit | Stored | GapAccepted | Accepted
 
 
 @dataclass
@@ -78,9 +87,10 @@ class Journal:
 
     def write(self, entry: Entry) -> None:
         """Add an entry. Raises AssertionError where it breaks the chain or comes under an old epoch."""
-        if isinstance(entry, Commit | GapAccepted):
+        if isinstance(entry, Commit | Stored | GapAccepted):
             newest = self.claimed(entry.partition)
             assert entry.epoch >= newest, f"superseded epoch {entry.epoch}, now {newest}: {entry}"
+        if isinstance(entry, Commit | GapAccepted):
             start = entry.previous if isinstance(entry, Commit) else entry.start
             end = self.end(entry.partition)
             assert start == end, f"the chain of commits ends at {end}, this one starts at {start}: {entry}"

@@ -58,9 +58,14 @@ class Simulation(RuleBasedStateMachine):
     # --- daemons -----------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.site.daemons) < MOST_DAEMONS)
-    @rule(pace=st.sampled_from(PACES), max_records=st.sampled_from([3, 20, 500]), accept_gap=st.booleans())
-    def start(self, pace: Pace, max_records: int, accept_gap: bool) -> None:
-        self.site.start(pace, max_records, accept_gap)
+    @rule(
+        pace=st.sampled_from(PACES),
+        max_records=st.sampled_from([3, 20, 500]),
+        accept_gap=st.booleans(),
+        dawdles=st.sampled_from([0, 1, 4, 20]),
+    )
+    def start(self, pace: Pace, max_records: int, accept_gap: bool, dawdles: int) -> None:
+        self.site.start(pace, max_records, accept_gap, dawdles)
 
     @rule(times=st.integers(1, 4), seconds=st.sampled_from([0.0, 0.7, 3.0]))
     def all_step(self, times: int, seconds: float) -> None:

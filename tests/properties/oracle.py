@@ -18,7 +18,7 @@ from sensord.model.bundle import Bundle
 from sensord.readings import DeadLetter, Partition, RawRecord, Readings
 from sensord.store.schema import ALERT_VERSION, instant
 from sensord.stream.decoders.json import JsonDecoder
-from tests.properties.journal import Accepted, Amendment, Commit, Entry, GapAccepted
+from tests.properties.journal import Accepted, Amendment, Commit, Entry, GapAccepted, Stored
 
 FLEET = "pumps"
 PERSON = "ann"
@@ -121,6 +121,8 @@ def expect(entries: Iterable[Entry], model: Callable[[str], Bundle], terms: Term
                 if partition not in lines:
                     lines[partition] = _Line(entry, model, terms)
                 lines[partition].follow(entry, expected)
+            case Stored(partition=partition, offset=offset):
+                lines[partition].store(offset, expected)
             case GapAccepted(partition=partition):
                 lines.pop(partition, None)
                 expected.close_open(partition)
@@ -152,6 +154,7 @@ class _Line:
         self._fleet = Fleet(bundle, Origin(FLEET, first.partition, first.topic_id), terms.limits)
         self._reorder = Reorder(first.partition, len(bundle.channels), terms.lateness)
         self.seen: dict[str, Seen] = {}
+        self._kept: dict[int, tuple[Mapping[int, bytes], Mapping[str, Seen]]] = {}  # by committed offset
 
     def follow(self, commit: Commit, expected: Expected) -> None:
         assert commit.topic_id == self._topic_id, f"readings of a recreated topic on top of the old one's: {commit}"
@@ -165,13 +168,18 @@ class _Line:
         for change in self._fleet.changes():
             expected.change(change)
         self._fleet.settle()
+        self._fleet.devices.touch(np.arange(len(self._fleet.devices)))  # all, whatever a daemon thinks has changed
+        self._kept[commit.next] = self._fleet.pages() | self._reorder.pages(), dict(self.seen)
         if commit.model_id is not None:
             assert commit.model_id == self._fleet.bundle.id, f"a model that nobody swapped to: {commit}"
-            pages = self._fleet.pages() | self._reorder.pages()
-            expected.snapshot(commit.partition, pages, self._fleet.devices.page_count)
-            self._fleet.devices.settle()
-            for device_id, seen in self.seen.items():
-                expected.see(commit.partition, device_id, seen)
+            self.store(commit.next, expected)
+
+    def store(self, offset: int, expected: Expected) -> None:
+        """A snapshot of the state at a committed offset."""
+        pages, seen = self._kept[offset]
+        expected.snapshot(self._fleet.origin.partition, pages, self._fleet.devices.page_count)
+        for device_id, times in seen.items():
+            expected.see(self._fleet.origin.partition, device_id, times)
 
     def _observe(self, partition: Partition, records: Sequence[RawRecord], expected: Expected) -> None:
         if not records:

@@ -4,9 +4,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future
 from dataclasses import astuple, dataclass, field
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from sensord.clock import ManualClock
+from sensord.daemon.at_once import AtOnce
 from sensord.daemon.loop import FleetRules, Loop, Rules
 from sensord.daemon.models import Models
 from sensord.daemon.owner import Owner
@@ -18,14 +19,14 @@ from sensord.detection.fleet import Limits
 from sensord.errors import BundleInvalid, NeedsAPerson, StoreUnavailable
 from sensord.metrics import Metrics
 from sensord.readings import Partition, RawRecord
-from sensord.store.progress import Checkpoint, Claim, Committed, Progress
+from sensord.store.progress import Checkpoint, Claim, Committed, LaterSnapshot, Progress
 from sensord.store.registry import Registry
 from sensord.stream.decoders import Decoded
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.memory import MemoryLog, MemorySource
 from sensord.stream.source import Batch
 from tests.properties.database import Database
-from tests.properties.journal import Amendment, Claimed, Commit, GapAccepted, Journal
+from tests.properties.journal import Amendment, Claimed, Commit, GapAccepted, Journal, Stored
 from tests.properties.oracle import FLEET, Terms
 
 TOPIC = "sensors.pumps"
@@ -35,7 +36,18 @@ PATIENCE_S = 30.0
 P = ParamSpec("P")
 T = TypeVar("T")
 IN_TRANSACTION = ("writing alerts", "writing pages")  # whoever is frozen there keeps the file locked
-FREEZABLE = ("polled", "decoding", "claiming", "claimed", "bridging", "bridged", "committing", "committed", "settled")
+FREEZABLE = (
+    "polled",
+    "decoding",
+    "claiming",
+    "claimed",
+    "bridging",
+    "bridged",
+    "committing",
+    "committed",
+    "stored",
+    "settled",
+)
 POINTS = FREEZABLE + IN_TRANSACTION
 MANY = 10_000  # devices: nobody has to leave
 
@@ -192,6 +204,17 @@ class JournalledProgress(Progress):
             self._process.loop.committed(checkpoint.partition)
         return committed
 
+    def store(self, snapshot: LaterSnapshot) -> None:
+        fate = self._plant.fate.pop(0) if self._plant.fate else "fine"
+        if fate == "before":
+            raise StoreUnavailable("failed before it was applied")
+        self._plant.database.about_to_commit(len(self._plant.journal.entries))
+        super().store(snapshot)
+        self._plant.journal.write(Stored(snapshot.partition, snapshot.epoch, snapshot.state_offset))
+        self._process.points.reach("stored")
+        if fate == "after":
+            raise StoreUnavailable("applied, but the answer was lost")
+
     def accept_gap(
         self, claim: Claim, from_offset: int | None, to_offset: int, topic_id: str, reason: str, at: int
     ) -> Claim:
@@ -226,19 +249,53 @@ class JournalledProgress(Progress):
         )
 
 
-class AtOnce(Executor):
-    """Does the work of the loop's second thread on the first: a daemon can be frozen as a whole, and a seed tells all.
+class Dawdling(Executor):
+    """Does another thread's work on the first, and late: when somebody has asked for it so many times, or waits for it.
 
-    What comes of it the loop still learns later.
+    Thus a daemon can be frozen as a whole, what it was about to do ends with it, and a seed tells all.
     """
 
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+        self._waiting: list[Task] = []
+
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        future = Future[T]()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001  # the end of the process too
-            future.set_exception(error)
+        future = Task(self, lambda: fn(*args, **kwargs), self._patience)
+        self._waiting.append(future)
         return future
+
+    def catch_up(self, task: "Task") -> None:
+        """Do what was submitted, one after another, up to this."""
+        while not task.finished:
+            self._waiting.pop(0).work()
+
+
+class Task(Future[Any]):
+    """Work that waits for its turn."""
+
+    def __init__(self, executor: Dawdling, what: Callable[[], object], patience: int) -> None:
+        super().__init__()
+        self._executor, self._what, self._patience = executor, what, patience
+
+    @property
+    def finished(self) -> bool:
+        return super().done()
+
+    def done(self) -> bool:
+        self._patience -= 1
+        if self._patience < 0:
+            self._executor.catch_up(self)
+        return self.finished
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._executor.catch_up(self)
+        return super().result(timeout)
+
+    def work(self) -> None:
+        try:
+            self.set_result(self._what())
+        except BaseException as error:  # noqa: BLE001  # the end of the process too
+            self.set_exception(error)
 
 
 class PointedDecoder(JsonDecoder):
@@ -256,7 +313,7 @@ class PointedDecoder(JsonDecoder):
 class Process:
     """One daemon. ended: why it is no more, "" for a kill; None while it lives."""
 
-    def __init__(self, plant: Plant, pace: Pace, max_records: int, accept_gap: bool) -> None:
+    def __init__(self, plant: Plant, pace: Pace, max_records: int, accept_gap: bool, dawdles: int = 0) -> None:
         self.points = Failpoints()
         self.ended: str | None = None
         self.frozen = False
@@ -272,6 +329,7 @@ class Process:
             Watchdog(plant.clock, 1e9),
             Metrics(),
             AtOnce(),
+            Dawdling(dawdles),
         )
         self._plant = plant
         self._rested, self._thawed = threading.Event(), threading.Event()

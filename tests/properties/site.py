@@ -109,8 +109,8 @@ class Site:
     def frozen(self) -> list[Process]:
         return [daemon for daemon in self.daemons if daemon.frozen]
 
-    def start(self, pace: Pace, max_records: int, accept_gap: bool) -> None:
-        self.daemons.append(Process(self.plant, pace, max_records, accept_gap))
+    def start(self, pace: Pace, max_records: int, accept_gap: bool, dawdles: int = 0) -> None:
+        self.daemons.append(Process(self.plant, pace, max_records, accept_gap, dawdles))
 
     def step(self, daemon: Process, seconds: float = 0.0) -> None:
         daemon.step()

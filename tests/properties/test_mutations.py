@@ -4,7 +4,7 @@ Settling before the commit isn't among them, for it does no harm: whose commit f
 that the database stands elsewhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,10 +14,11 @@ import torch
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from sensord.daemon import loop
+from sensord.daemon import loop, shard
 from sensord.daemon.loop import FleetRules, Loop
 from sensord.daemon.shard import Shard
 from sensord.detection import fleet
+from sensord.detection.devices import Devices, Page
 from sensord.detection.fleet import Fleet, Observation
 from sensord.detection.reorder import Reorder
 from sensord.model.network import Stepper
@@ -25,7 +26,7 @@ from sensord.model.steps import ELSEWHERE, weights_of
 from sensord.readings import Floats, Readings
 from sensord.store import progress
 from sensord.store.devices import DeviceSeen
-from sensord.store.progress import Checkpoint, Claim
+from sensord.store.progress import Checkpoint, Claim, LaterSnapshot, Progress
 from sensord.store.schema import partition_progress
 from sensord.stream.decoders import Decoded
 from tests.properties.machine import explore
@@ -90,7 +91,7 @@ def late_readings_accepted(patch: pytest.MonkeyPatch) -> None:
 
 
 def always_still_ours(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shard, "still_ours", lambda shard, claim: True)
+    patch.setattr(Shard, "still_ours", lambda mine, claim: True)
 
 
 def replayed_dead_letters_written_again(patch: pytest.MonkeyPatch) -> None:
@@ -101,7 +102,28 @@ def replayed_dead_letters_written_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def swaps_committed_without_snapshot(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Shard, "_unfounded", property(lambda shard: False))
+    patch.setattr(Shard, "_unfounded", property(lambda mine: mine.state_offset is None))
+
+
+def snapshots_unfenced(patch: pytest.MonkeyPatch) -> None:
+    """One that is written beside the commits asks only whether the partition is still its owner's row to move."""
+    store = Progress.store
+
+    def mutated(self: Progress, snapshot: LaterSnapshot) -> None:
+        p = partition_progress.c
+        with self._engine.connect() as connection:
+            stands = connection.execute(
+                select(p.epoch, p.owner, p.state_offset).where(p.partition == snapshot.partition.number)
+            ).one()
+        stolen = replace(snapshot, epoch=stands.epoch, owner=stands.owner, previous_state_offset=stands.state_offset)
+        store(self, stolen)
+
+    patch.setattr(Progress, "store", mutated)
+
+
+def failed_snapshots_taken_for_stored(patch: pytest.MonkeyPatch) -> None:
+    """Their pages are not written again."""
+    patch.setattr(Devices, "unsettle", lambda devices, numbers: None)
 
 
 def lost_offsets_unnoticed(patch: pytest.MonkeyPatch) -> None:
@@ -109,12 +131,12 @@ def lost_offsets_unnoticed(patch: pytest.MonkeyPatch) -> None:
 
 
 def first_seen_forgotten(patch: pytest.MonkeyPatch) -> None:
-    told = Shard._devices_seen
+    told = shard._devices_seen
 
-    def mutated(self: Shard) -> tuple[DeviceSeen, ...]:
-        return tuple(replace(device, first_seen_at=device.last_seen_at) for device in told(self))
+    def mutated(pages: Iterable[Page]) -> tuple[DeviceSeen, ...]:
+        return tuple(replace(device, first_seen_at=device.last_seen_at) for device in told(pages))
 
-    patch.setattr(Shard, "_devices_seen", mutated)
+    patch.setattr(shard, "_devices_seen", mutated)
 
 
 def scores_that_depend_on_the_batch(patch: pytest.MonkeyPatch) -> None:
@@ -133,14 +155,14 @@ def room_made_without_snapshot(patch: pytest.MonkeyPatch) -> None:
     """Whenever it commits; nor does it take a snapshot because a partition is crowded."""
     save = Loop._save
 
-    def mutated(self: Loop, snapshot: bool) -> None:
+    def mutated(self: Loop, boundary: bool = False) -> None:
         self._evict_surplus()
-        for shard in self.shards.values():
-            shard.amended = False
-        save(self, snapshot)
+        for mine in self.shards.values():
+            mine.amended = False
+        save(self, boundary)
 
     patch.setattr(Loop, "_save", mutated)
-    patch.setattr(Loop, "_crowded", lambda loop, shard: False)
+    patch.setattr(Loop, "_crowded", lambda loop, mine: False)
 
 
 def waiting_readings_not_stored(patch: pytest.MonkeyPatch) -> None:
