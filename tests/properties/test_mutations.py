@@ -186,6 +186,8 @@ LATE: list[Mutation] = [
     swaps_committed_without_snapshot,
     scores_that_depend_on_the_batch,
     waiting_readings_not_stored,
+    snapshots_unfenced,
+    failed_snapshots_taken_for_stored,
 ]
 
 
