@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import repeat
+from typing import TypeVar
 
 import numpy as np
 from sqlalchemy import Engine, Row, select
@@ -21,13 +24,14 @@ from sensord.metrics import Metrics
 from sensord.model.bundle import Packed
 from sensord.readings import Partition
 from sensord.store.database import open_engine, upgrade
-from sensord.store.progress import Checkpoint, Claim, Committed, Progress
+from sensord.store.progress import Checkpoint, Claim, Committed, LaterSnapshot, Progress
 from sensord.store.registry import Registry
 from sensord.store.schema import alert_events, alerts, dead_letters, gaps, partition_progress, state_pages
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.memory import MemoryLog, MemorySource
 from tests.builders import START, packed
 
+T = TypeVar("T")
 TOPIC = "sensors.pumps"
 OFTEN = Pace(commit_interval_s=1, snapshot_interval_s=5)
 WALL_CLOCK = {"detected_at", "updated_at", "recorded_at", "id", "sequence"}  # an alert's id is compared as its key
@@ -36,12 +40,12 @@ WALL_CLOCK = {"detected_at", "updated_at", "recorded_at", "id", "sequence"}  # a
 class FailingProgress(Progress):
     """A database that fails on demand: each entry of `plan` answers one commit; "before", "after" or "fine".
 
-    While `away` it answers nothing at all.
+    Those of `snapshots` answer one that is written beside the commits. While `away` it answers nothing at all.
     """
 
-    def __init__(self, engine: Engine, plan: Iterator[str]) -> None:
+    def __init__(self, engine: Engine, plan: Iterator[str], snapshots: Iterator[str] | None = None) -> None:
         super().__init__(engine)
-        self._plan = plan
+        self._plan, self._snapshots = plan, snapshots or repeat("fine")
         self.away = False
 
     def claim(self, fleet: str, partition: Partition, owner: str, topic_id: str, at: int) -> Claim:
@@ -50,13 +54,19 @@ class FailingProgress(Progress):
         return super().claim(fleet, partition, owner, topic_id, at)
 
     def commit(self, checkpoints: Sequence[Checkpoint], at: int) -> Committed:
-        verdict = "before" if self.away else next(self._plan, "fine")
+        return self._failing(self._plan, lambda: super(FailingProgress, self).commit(checkpoints, at))
+
+    def store(self, snapshot: LaterSnapshot) -> None:
+        self._failing(self._snapshots, lambda: super(FailingProgress, self).store(snapshot))
+
+    def _failing(self, plan: Iterator[str], transaction: Callable[[], T]) -> T:
+        verdict = "before" if self.away else next(plan, "fine")
         if verdict == "before":
             raise StoreUnavailable("failed before it was applied")
-        committed = super().commit(checkpoints, at)
+        outcome = transaction()
         if verdict == "after":
             raise StoreUnavailable("applied, but the answer was lost")
-        return committed
+        return outcome
 
 
 @dataclass
@@ -117,6 +127,7 @@ class World:
         accept_bad: bool = False,
         max_devices: int = 1_000,
         lateness: int = 0,
+        saver: Executor | None = None,
     ) -> "Daemon":
         source = MemorySource(self.log, [TOPIC], max_records=max_records)
         rules = FleetRules("pumps", Limits(max_gap_s=60), max_devices, JsonDecoder, lateness=lateness)
@@ -129,6 +140,7 @@ class World:
             self.clock,
             Watchdog(self.clock, 1e9),
             metrics,
+            saver=saver,
         )
         return Daemon(self, source, loop)
 

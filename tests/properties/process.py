@@ -2,9 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
-from concurrent.futures import Executor, Future
 from dataclasses import astuple, dataclass, field
-from typing import Any, ParamSpec, TypeVar
 
 from sensord.clock import ManualClock
 from sensord.daemon.at_once import AtOnce
@@ -25,6 +23,7 @@ from sensord.stream.decoders import Decoded
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.memory import MemoryLog, MemorySource
 from sensord.stream.source import Batch
+from tests.dawdling import Dawdling
 from tests.properties.database import Database
 from tests.properties.journal import Amendment, Claimed, Commit, GapAccepted, Journal, Stored
 from tests.properties.oracle import FLEET, Terms
@@ -33,8 +32,6 @@ TOPIC = "sensors.pumps"
 CHANNELS = ("heat", "noise")
 LIMITS = Limits(max_gap_s=60, max_episode_s=45, silent_periods=40)
 PATIENCE_S = 30.0
-P = ParamSpec("P")
-T = TypeVar("T")
 IN_TRANSACTION = ("writing alerts", "writing pages")  # whoever is frozen there keeps the file locked
 FREEZABLE = (
     "polled",
@@ -247,55 +244,6 @@ class JournalledProgress(Progress):
             self._process.loop.amendments(mark.partition),
             mark.snapshot.model_id if mark.snapshot else None,
         )
-
-
-class Dawdling(Executor):
-    """Does another thread's work on the first, and late: when somebody has asked for it so many times, or waits for it.
-
-    Thus a daemon can be frozen as a whole, what it was about to do ends with it, and a seed tells all.
-    """
-
-    def __init__(self, patience: int) -> None:
-        self._patience = patience
-        self._waiting: list[Task] = []
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        future = Task(self, lambda: fn(*args, **kwargs), self._patience)
-        self._waiting.append(future)
-        return future
-
-    def catch_up(self, task: "Task") -> None:
-        """Do what was submitted, one after another, up to this."""
-        while not task.finished:
-            self._waiting.pop(0).work()
-
-
-class Task(Future[Any]):
-    """Work that waits for its turn."""
-
-    def __init__(self, executor: Dawdling, what: Callable[[], object], patience: int) -> None:
-        super().__init__()
-        self._executor, self._what, self._patience = executor, what, patience
-
-    @property
-    def finished(self) -> bool:
-        return super().done()
-
-    def done(self) -> bool:
-        self._patience -= 1
-        if self._patience < 0:
-            self._executor.catch_up(self)
-        return self.finished
-
-    def result(self, timeout: float | None = None) -> Any:
-        self._executor.catch_up(self)
-        return super().result(timeout)
-
-    def work(self) -> None:
-        try:
-            self.set_result(self._what())
-        except BaseException as error:  # noqa: BLE001  # the end of the process too
-            self.set_exception(error)
 
 
 class PointedDecoder(JsonDecoder):

@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 
 from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Severity, Status
 from sensord.readings import DeadLetter, Partition
-from sensord.store.progress import Checkpoint, Claim
+from sensord.store.devices import DeviceSeen
+from sensord.store.progress import Checkpoint, Claim, LaterSnapshot
 
 SECOND = 1_000_000
 NOW = 1_764_000_000 * SECOND
@@ -69,3 +70,10 @@ def checkpoint(claim: Claim, next_offset: int = 100, **fields: Any) -> Checkpoin
     """The next commit of whoever made this claim, with nothing in it."""
     empty = Checkpoint(claim.fleet, claim.partition, claim.epoch, claim.owner, claim.next_offset, next_offset, (), ())
     return replace(empty, **fields)
+
+
+def later(claim: Claim, state_offset: int, **fields: Any) -> LaterSnapshot:
+    """A snapshot beside the commits, by whoever made this claim, of one page and one device."""
+    stands = claim.epoch, claim.owner, claim.state_offset, state_offset
+    one = LaterSnapshot(claim.fleet, claim.partition, *stands, {0: b"new"}, (DeviceSeen("pump-8", NOW, NOW),))
+    return replace(one, **fields)

@@ -3,6 +3,7 @@
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from sensord.store.schema import (
 )
 from sensord.store.schema import partition_progress as progress_rows
 from tests.store.conditions import blocked, wait_until
-from tests.store.rows import NOW, P0, P1, P2, SECOND, alert, checkpoint, letter, moved, opened
+from tests.store.rows import NOW, P0, P1, P2, SECOND, alert, checkpoint, later, letter, moved, opened
 
 
 @pytest.fixture
@@ -203,6 +204,82 @@ def test_commit_without_a_snapshot_leaves_the_state_offset(progress: Progress) -
     after = claim(progress)
     assert (after.next_offset, after.state_offset, after.model_id) == (300, 300, "pumps-2")
     assert after.pages == {0: b"new", 1: b"kept"}
+
+
+def begun(progress: Progress) -> Claim:
+    """A claim on a partition that has a state at 100 and is committed up to 200."""
+    mine = claim(progress)
+    progress.commit([checkpoint(mine, 100, snapshot=Snapshot("pumps-1", {0: b"old", 1: b"kept"}))], NOW)
+    mine = claim(progress)
+    progress.commit([checkpoint(mine, 200)], NOW)
+    return mine
+
+
+def test_a_later_snapshot_moves_the_state_alone(engine: Engine, progress: Progress) -> None:
+    mine = begun(progress)
+    progress.store(later(mine, 150))
+    progress.commit([checkpoint(mine, 300, previous_offset=200)], NOW)
+    after = claim(progress)
+    assert (after.epoch, after.next_offset, after.state_offset, after.model_id) == (mine.epoch + 1, 300, 150, "pumps-1")
+    assert after.pages == {0: b"new", 1: b"kept"}
+    assert [device.device_id for device in list_devices(engine)] == ["pump-8"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"epoch": 1}, {"owner": "second"}, {"previous_state_offset": 50}, {"previous_state_offset": None}],
+    ids=["epoch", "owner", "state", "no state"],
+)
+def test_a_later_snapshot_of_who_holds_something_else_writes_nothing(
+    engine: Engine, progress: Progress, fields: dict[str, Any]
+) -> None:
+    mine = begun(progress)
+    with pytest.raises(PartitionLost) as lost:
+        progress.store(later(mine, 150, **fields))
+    assert lost.value.partitions == (P0,)
+    after = claim(progress)
+    assert (after.state_offset, after.pages, list_devices(engine)) == (100, {0: b"old", 1: b"kept"}, [])
+
+
+def test_a_later_snapshot_of_what_was_never_committed_writes_nothing(progress: Progress) -> None:
+    with pytest.raises(PartitionLost):
+        progress.store(later(begun(progress), 201))
+    assert claim(progress).pages == {0: b"old", 1: b"kept"}
+
+
+def test_commits_go_on_while_a_later_snapshot_is_written(postgres: Engine) -> None:
+    progress, mine, written, go_on = Progress(postgres), begun(Progress(postgres)), Event(), Event()
+
+    @event.listens_for(postgres, "after_cursor_execute")
+    def wait(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO state_pages"):
+            written.set()
+            assert go_on.wait(20)
+
+    with ThreadPoolExecutor(1) as thread:
+        snapshot = thread.submit(progress.store, later(mine, 200))
+        assert written.wait(20)
+        progress.commit([checkpoint(mine, 300, previous_offset=200)], NOW)
+        go_on.set()
+        snapshot.result(20)
+    after = claim(progress)
+    assert (after.next_offset, after.state_offset) == (300, 200)
+
+
+def test_a_later_snapshot_that_a_claim_overtakes_writes_nothing(postgres: Engine) -> None:
+    """As by a zombie that froze in the midst of it: its heir reads the old state, and only then may it try."""
+    progress, mine = Progress(postgres), begun(Progress(postgres))
+    heirs: list[Claim] = []
+
+    @event.listens_for(postgres, "after_cursor_execute")
+    def overtake(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO state_pages"):
+            heirs.append(claim(progress, owner="heir"))
+
+    with pytest.raises(PartitionLost):
+        progress.store(later(mine, 200))
+    assert [(heir.state_offset, heir.pages) for heir in heirs] == [(100, {0: b"old", 1: b"kept"})]
+    assert claim(progress).pages == {0: b"old", 1: b"kept"}
 
 
 def test_a_snapshot_of_many_pages_is_written_whole(progress: Progress) -> None:
