@@ -56,7 +56,8 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
             _make_ready(models, settings.fleets.keys(), {each.fleet for each in stored if each.model_id})
             dead = dead_members([each.owner for each in stored], Owner.this())
             session_s = settings.kafka.session_timeout_s
-            source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, session_s, dead)
+            # whoever doesn't poll for longer has ended itself by then: the group needn't wait for it any longer
+            source = KafkaSource(settings.kafka, topics, daemon.start_timeout_s, session_s, daemon.watchdog_s, dead)
             # a file has one writer at a time: a second thread would only be in the way of the first
             saver = None if settings.store.is_file else ThreadPoolExecutor(1, "saver")
             rules = _rules(settings, accept)

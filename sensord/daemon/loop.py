@@ -33,6 +33,7 @@ from sensord.stream.source import Batch, Bounds, Source
 log = structlog.get_logger()
 
 ACCEPT_GAP = "to go on without what is lost, run once with --accept-gap"
+ADOPTING_S = 5.0  # then it polls, or the group and the watchdog would give up who adopts many
 CROWDED = 1.1  # times the devices that a partition may have
 
 
@@ -192,7 +193,7 @@ class Loop:
             log.info("assignment", arrived=list(map(str, batch.arrived)), departed=list(map(str, batch.departed)))
 
     def _adopt_unclaimed(self) -> None:
-        if not self._unclaimed or not self._retry.due(self._clock.monotonic()):
+        if not self._unclaimed or not self._retry.due(began := self._clock.monotonic()):
             return
         awaited: BundleAwaited | None = None
         self._wait_for_saver()  # a claim tells what became of a snapshot, and none may be half written where it writes
@@ -205,6 +206,8 @@ class Loop:
                     continue
                 del self._unclaimed[partition]
                 self._source.start(partition, self.shards[partition].position)
+                if self._clock.monotonic() - began > ADOPTING_S:
+                    break
         except StoreUnavailable as error:
             self._lose_store(error)
         except (Unreachable, PartitionLost) as error:

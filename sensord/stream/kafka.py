@@ -20,6 +20,7 @@ from sensord.stream.cluster import DEFAULT_START_TIMEOUT_S, Cluster, connected
 from sensord.stream.source import Batch, Bounds
 
 SESSION_TIMEOUT_S = 45.0
+POLL_LIMIT_S = 60.0
 CLOSE_TIMEOUT_MS = 3_000
 DEPARTED = (
     ValueError,
@@ -32,8 +33,9 @@ class KafkaSource:
 
     session_timeout_s: how long the group waits for a member that went silent; the request time-out is a fifth of it
     and the heartbeat's interval a little more than that, since a broker that hangs without closing its connection
-    costs 100 % CPU where heartbeats are more frequent than requests time out. dead: members of the group that are known
-    to be; it doesn't wait for them.
+    costs 100 % CPU where heartbeats are more frequent than requests time out. poll_limit_s: how long the caller may not
+    poll; as long a rebalance waits for it, and it for the broker's answer to a join, so that one of them that was lost
+    holds up the whole group. dead: members of the group that are known to be; it doesn't wait for them.
 
     Raises Unreachable when no broker answers, or a topic is missing, for start_timeout_s; AccessRefused.
     """
@@ -44,6 +46,7 @@ class KafkaSource:
         topics: Sequence[str],
         start_timeout_s: float = DEFAULT_START_TIMEOUT_S,
         session_timeout_s: float = SESSION_TIMEOUT_S,
+        poll_limit_s: float = POLL_LIMIT_S,
         dead: Sequence[str] = (),
     ) -> None:
         self._servers = settings.bootstrap_servers
@@ -54,7 +57,7 @@ class KafkaSource:
             self._consumer = connected(
                 settings,
                 start_timeout_s,
-                lambda config: KafkaConsumer(**config | _group_config(settings, session_timeout_s)),
+                lambda config: KafkaConsumer(**config | _group_config(settings, session_timeout_s, poll_limit_s)),
             )
         except SensordError:
             self._cluster.close()
@@ -211,7 +214,7 @@ class _Notes(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python p
         self.on_partitions_revoked(lost)
 
 
-def _group_config(settings: KafkaSettings, session_timeout_s: float) -> dict[str, Any]:
+def _group_config(settings: KafkaSettings, session_timeout_s: float, poll_limit_s: float) -> dict[str, Any]:
     session_ms = int(session_timeout_s * 1_000)
     return {
         "group_id": settings.group_id,
@@ -223,7 +226,7 @@ def _group_config(settings: KafkaSettings, session_timeout_s: float) -> dict[str
         "request_timeout_ms": session_ms // 5,
         "heartbeat_interval_ms": session_ms * 2 // 9,
         "session_timeout_ms": session_ms,
-        "max_poll_interval_ms": 300_000,
+        "max_poll_interval_ms": max(int(poll_limit_s * 1_000), session_ms),
         "max_poll_records": settings.max_poll_records,
         "max_partition_fetch_bytes": 4 << 20,
         "fetch_max_bytes": 32 << 20,

@@ -6,6 +6,7 @@ from itertools import chain, cycle, islice, repeat
 from pathlib import Path
 from threading import Condition
 from time import sleep
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from sensord.daemon.loop import ADOPTING_S
 from sensord.daemon.policy import Pace
 from sensord.daemon.shard import Progressed, Shard
 from sensord.errors import OffsetsLost, StateUnreadable, Unreachable
 from sensord.readings import Partition, RawRecord
 from sensord.store.alerts import AlertFilter, accept, history, list_alerts
-from sensord.store.progress import Checkpoint, Progress
+from sensord.store.progress import Checkpoint, Claim, Progress
 from sensord.store.schema import metadata
 from sensord.stream.decoders import Decoded
 from sensord.stream.decoders.json import JsonDecoder
@@ -220,6 +222,24 @@ def test_while_the_database_is_away_nothing_is_read_and_then_nothing_is_missing(
     assert daemon.loop.drain() is False
     failing.away = False
     here.daemon().finish()
+    assert (tables(here), here.pages()) == golden
+
+
+def test_who_adopts_for_long_polls_in_between(here: World, golden: Golden) -> None:
+    """Or neither the group nor the watchdog would wait for a daemon with many partitions of many devices."""
+
+    class Slow(Progress):
+        def claim(self, *place: Any) -> Claim:
+            here.clock.advance(ADOPTING_S + 1)
+            return super().claim(*place)
+
+    here.send_day()
+    daemon = here.daemon(progress=Slow(here.engine))
+    daemon.turn()
+    assert (len(daemon.loop.shards), daemon.loop.ready) == (1, False)
+    daemon.turn()
+    assert (len(daemon.loop.shards), daemon.loop.ready) == (2, True)
+    daemon.finish()
     assert (tables(here), here.pages()) == golden
 
 

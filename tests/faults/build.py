@@ -192,8 +192,8 @@ def fetch_little() -> None:
     """Have partitions progress side by side: a fetch as large as the product's would bring a test's partition whole."""
     original = kafka._group_config
 
-    def config(settings: KafkaSettings, session_timeout_s: float) -> dict[str, Any]:
-        return original(settings, session_timeout_s) | {"max_partition_fetch_bytes": FETCH_BYTES}
+    def config(settings: KafkaSettings, session_timeout_s: float, poll_limit_s: float) -> dict[str, Any]:
+        return original(settings, session_timeout_s, poll_limit_s) | {"max_partition_fetch_bytes": FETCH_BYTES}
 
     kafka._group_config = config
 

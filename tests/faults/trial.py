@@ -122,6 +122,7 @@ class Daemon:
 
     def stop(self, code: int = EXIT_OK) -> float:
         """SIGTERM; wait for its end and return the seconds that took."""
+        wait_until(lambda: bool(self.log) or self.ended, "a daemon listened")  # not before its first word
         self.look()
         self.expected = code
         self.process.send_signal(signal.SIGTERM)

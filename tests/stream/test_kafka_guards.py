@@ -19,8 +19,8 @@ from sensord.stream.kafka import KafkaSource, _group_config, _Notes
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
-def config(session_s: float = 45.0) -> dict[str, Any]:
-    return client_config(KafkaSettings()) | _group_config(KafkaSettings(), session_s)
+def config(session_s: float = 45.0, poll_limit_s: float = 60.0) -> dict[str, Any]:
+    return client_config(KafkaSettings()) | _group_config(KafkaSettings(), session_s, poll_limit_s)
 
 
 @pytest.mark.parametrize("session_s", [6.0, 45.0, 300.0])
@@ -28,6 +28,14 @@ def test_a_hung_broker_costs_no_cpu(session_s: float) -> None:
     """Where heartbeats come oftener than requests time out they pile up, at 100 % CPU and 12 MB a second."""
     told = config(session_s)
     assert told["request_timeout_ms"] <= told["heartbeat_interval_ms"] < told["session_timeout_ms"] / 3
+
+
+@pytest.mark.parametrize(("session_s", "poll_limit_s", "told"), [(45.0, 60.0, 60_000), (45.0, 20.0, 45_000)])
+def test_a_member_that_hangs_in_a_rebalance_holds_the_group_up_no_longer_than_its_watchdog_lets_it(
+    session_s: float, poll_limit_s: float, told: int
+) -> None:
+    """Its heartbeats go on, and the client's default is five minutes; less than the session it may not be."""
+    assert config(session_s, poll_limit_s)["max_poll_interval_ms"] == told
 
 
 def test_nothing_is_skipped_or_repeated_behind_our_back() -> None:
