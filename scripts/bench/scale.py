@@ -6,7 +6,8 @@ in order   devices report one after another, always in the same order, as device
 at random  every round in another order
 A reading is one that is already decoded, and its device is looked up by a name that was just made; what it costs to
 fetch and decode it doesn't depend on the number of devices. Time is the process's own, so that what else runs on the
-machine matters less. Memory is what the process grew by, names included. Snapshot and adoption go through PostgreSQL.
+machine matters less. Memory is what the process grew by, names included. Snapshot and adoption go through PostgreSQL;
+the stream pauses for a copy alone, and a thread of its own writes it.
 """
 
 import json
@@ -14,7 +15,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -28,13 +29,16 @@ from scripts.bench.surroundings import machine
 from scripts.bench.workload import START_S, Workload, bundle
 from sensord.cli.recordings import progress_bars
 from sensord.clock import MICROSECONDS
+from sensord.daemon.shard import Shard
 from sensord.detection.chronicle import Origin
 from sensord.detection.devices import RING
 from sensord.detection.fleet import Fleet, Limits, make_ready
+from sensord.detection.reorder import Reorder
 from sensord.model.bundle import Bundle, unpack
 from sensord.readings import Integers, Partition, Readings
 from sensord.store.database import open_engine, upgrade
-from sensord.store.progress import Checkpoint, Progress, Snapshot
+from sensord.store.progress import Progress
+from sensord.stream.decoders.json import JsonDecoder
 from tests.services import ServerUnavailable, postgresql
 
 HERE = Partition("bench", 0)
@@ -46,14 +50,23 @@ PACKAGES = ("sensord", "numpy", "numba", "sqlalchemy", "psycopg")
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """Seconds for all devices. pause: how long the stream waits for a snapshot. snapshot: until it is in the database.
+    adopt: to claim and load it again."""
+
+    pause: float
+    snapshot: float
+    adopt: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one size. us_per_reading: by order, median of the rounds. snapshot_s, adopt_s: None without a database."""
+    """Of one size. us_per_reading: by order, median of the rounds. stored_s: None without a database."""
 
     devices: int
     bytes_per_device: int
     us_per_reading: dict[str, float]
-    snapshot_s: float | None
-    adopt_s: float | None
+    stored_s: Stored | None
 
 
 @dataclass(slots=True)
@@ -97,10 +110,10 @@ def main(
                 for order in ORDERS:
                     one.rounds[order].append(measure(one, order, readings, rng))
         report("measure", rounds, rounds)
-        times = stored(filled) if store else [(None, None)] * len(filled)
+        times = stored(filled) if store else [None] * len(filled)
     found = [
-        Figures(len(one), one.bytes_per_device, {o: statistics.median(r) for o, r in one.rounds.items()}, *both)
-        for one, both in zip(filled, times, strict=True)
+        Figures(len(one), one.bytes_per_device, {o: statistics.median(r) for o, r in one.rounds.items()}, took)
+        for one, took in zip(filled, times, strict=True)
     ]
     if plot is not None:
         draw(found, plot)
@@ -152,35 +165,62 @@ def _resident() -> int:
 # --- the database ----------------------------------------------------------------------------------------------------
 
 
-def stored(filled: list[Filled]) -> list[tuple[float | None, float | None]]:
-    """Seconds of a snapshot of all devices, and of claiming and loading them again; of each fleet."""
+def stored(filled: list[Filled]) -> list[Stored | None]:
+    """What a snapshot of all devices takes, and to claim and load them again; of each fleet."""
     try:
         with postgresql() as server:
             return [_stored(one.fleet, server.address) for one in filled]
     except ServerUnavailable as error:
         click.echo(f"scale: no PostgreSQL, so no snapshots: {error}", err=True)
-        return [(None, None)] * len(filled)
+        return [None] * len(filled)
 
 
-def _stored(fleet: Fleet, server: str) -> tuple[float, float]:
+def _stored(fleet: Fleet, server: str) -> Stored:
     with database(server) as url, _progress(url) as progress:
-        at = START_S * MICROSECONDS
-        claim = progress.claim("bench", HERE, "first", "", at)
+        shard = _adopted(fleet, progress)
         fleet.devices.touch(np.arange(len(fleet.devices)))
         began = time.perf_counter()
-        snapshot = Snapshot(fleet.bundle.id, fleet.pages(), fleet.devices.page_count)
-        mark = Checkpoint("bench", HERE, claim.epoch, claim.owner, claim.next_offset, 1, (), (), snapshot)
-        progress.commit([mark], at)
-        took = time.perf_counter() - began
-        del snapshot, mark
-        began = time.perf_counter()
-        claim = progress.claim("bench", HERE, "second", "", at)
+        copy = shard.copy()
+        copied = time.perf_counter()
+        progress.store(copy.sealed())
+        done = time.perf_counter()
+        del copy
+        again = time.perf_counter()
+        claim = progress.claim("bench", HERE, "second", "", START_S * MICROSECONDS)
         heir = Fleet(fleet.bundle, fleet.origin, Limits(silent_periods=20))
         heir.load(claim.pages)
-        adopted = time.perf_counter() - began
+        adopted = time.perf_counter()
         if len(heir.devices) != len(fleet.devices):
             raise click.ClickException(f"{len(heir.devices)} devices came back, not {len(fleet.devices)}")
-        return took, adopted
+        return Stored(copied - began, done - began, adopted - again)
+
+
+def _adopted(fleet: Fleet, progress: Progress) -> Shard:
+    """As the daemon holds a partition of which one record is committed, and not yet a state after it."""
+    at = START_S * MICROSECONDS
+    claim = progress.claim("bench", HERE, "first", "", at)
+    fleet.devices.settle()
+    channels = fleet.bundle.channels
+    shard = Shard(
+        name="bench",
+        partition=HERE,
+        epoch=claim.epoch,
+        owner=claim.owner,
+        committed=None,
+        committed_at=None,
+        state_offset=None,
+        position=0,
+        live_from=0,
+        fleet=fleet,
+        reorder=Reorder(HERE, len(channels), 0),
+        decoder=JsonDecoder(channels),
+        stored_model=None,
+    )
+    for shard.position in (0, 1):
+        mark = shard.checkpoint()
+        progress.commit([mark], at)
+        shard.settle(mark, at)
+    return shard
 
 
 @contextmanager
@@ -213,13 +253,15 @@ def _ratio(found: list[Figures], order: str) -> float:
 
 def text(found: list[Figures], channels: int, hidden: int) -> str:
     """The figures for people."""
-    lines = [f"{'devices':>10}{'in order':>11}{'at random':>11}{'bytes each':>12}{'snapshot s':>12}{'adopt s':>9}"]
+    widths = {"devices": 10, "in order": 11, "at random": 11, "bytes each": 12, "pause s": 9, "snapshot s": 12}
+    lines = ["".join(f"{name:>{width}}" for name, width in (widths | {"adopt s": 9}).items())]
     for one in found:
         ordered, shuffled = (one.us_per_reading[order] for order in ORDERS)
-        stored_s = [f"{value:.2f}" if value is not None else "-" for value in (one.snapshot_s, one.adopt_s)]
+        times = astuple(one.stored_s) if one.stored_s else ()
+        pause, snapshot, adopt = [f"{value:.2f}" for value in times] or "---"
         lines.append(
             f"{one.devices:>10,}{ordered:>8.2f} us{shuffled:>8.2f} us{one.bytes_per_device:>12,}"
-            f"{stored_s[0]:>12}{stored_s[1]:>9}"
+            f"{pause:>9}{snapshot:>12}{adopt:>9}"
         )
     ratios = " and ".join(f"{_ratio(found, order):.2f} ({order})" for order in ORDERS)
     lines += [

@@ -1,10 +1,27 @@
 """The devices a fleet has, as its readings showed them. Written by `progress`, read by `cli`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, case, func, select
+import msgspec
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    Engine,
+    Interval,
+    Select,
+    String,
+    Text,
+    case,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 from sensord.detection.alerts import Status
 from sensord.readings import Partition
@@ -56,13 +73,40 @@ def list_devices(
         return [row_as(DeviceRow, row) for row in connection.execute(chosen.limit(limit))]
 
 
-def write(connection: Connection, seen: Sequence[tuple[str, Partition, DeviceSeen]]) -> None:
+def write(connection: Connection, fleet: str, partition: Partition, seen: Sequence[DeviceSeen]) -> None:
     """Insert or widen, inside the daemon's transaction; in one order, so that two daemons don't lock each other out."""
     if not seen:
         return
     insert = insert_into(connection, devices)
+    place: dict[str, str | int] = {"fleet": fleet, "topic": partition.topic, "partition": partition.number}
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            _widening(insert.from_select([*place, "device_id", "first_seen", "last_seen"], _told(place, seen)))
+        )
+    else:
+        times = [{"first_seen": instant(one.first_seen_at), "last_seen": instant(one.last_seen_at)} for one in seen]
+        rows = [place | {"device_id": one.device_id} | spell for one, spell in zip(seen, times, strict=True)]
+        connection.execute(_widening(insert), rows)
+
+
+def _told(place: Mapping[str, str | int], seen: Sequence[DeviceSeen]) -> Select[*tuple[object, ...]]:
+    """All of them as one JSON text, for PostgreSQL to take apart: parameters row by row took longer than all state."""
+    microseconds = [column(name, BigInteger) for name in ("first_seen_at", "last_seen_at")]
+    told = (
+        func.json_to_recordset(cast(literal(msgspec.json.encode(seen).decode(), Text), JSON))
+        .table_valued(column("device_id", String), *microseconds)
+        .render_derived(with_types=True)
+    )
+    first, last = func.min(told.c.first_seen_at), func.max(told.c.last_seen_at)  # who left and came back is there twice
+    epoch, microsecond = func.to_timestamp(0), cast("1 microsecond", Interval)
+    names = [literal(value).label(name) for name, value in place.items()]
+    times = [epoch + first * microsecond, epoch + last * microsecond]
+    return select(*names, told.c.device_id, *times).group_by(told.c.device_id).order_by(told.c.device_id)
+
+
+def _widening(insert: postgresql.Insert | sqlite.Insert) -> postgresql.Insert | sqlite.Insert:
     new = insert.excluded
-    statement = insert.on_conflict_do_update(
+    return insert.on_conflict_do_update(
         index_elements=list(devices.primary_key),
         set_={
             "topic": new.topic,
@@ -71,16 +115,3 @@ def write(connection: Connection, seen: Sequence[tuple[str, Partition, DeviceSee
             "last_seen": case((new.last_seen > devices.c.last_seen, new.last_seen), else_=devices.c.last_seen),
         },
     )
-    ordered = sorted(seen, key=lambda one: (one[0], one[2].device_id))
-    connection.execute(statement, [_row(fleet, partition, device) for fleet, partition, device in ordered])
-
-
-def _row(fleet: str, partition: Partition, device: DeviceSeen) -> dict[str, object]:
-    return {
-        "fleet": fleet,
-        "device_id": device.device_id,
-        "topic": partition.topic,
-        "partition": partition.number,
-        "first_seen": instant(device.first_seen_at),
-        "last_seen": instant(device.last_seen_at),
-    }

@@ -169,9 +169,8 @@ class Progress:
             conflicts = alerts.write(connection, [change for mark in checkpoints for change in mark.alerts], now)
             for mark in checkpoints:
                 dead_letters.write(connection, mark.fleet, mark.dead_letters, now)
-            devices.write(
-                connection, [(mark.fleet, mark.partition, seen) for mark in checkpoints for seen in mark.devices]
-            )
+            for mark in _in_order(checkpoints):
+                devices.write(connection, mark.fleet, mark.partition, mark.devices)
             _write_snapshots(connection, checkpoints)
         return Committed(conflicts)
 
@@ -182,7 +181,7 @@ class Progress:
         """
         fleet, partition = snapshot.fleet, snapshot.partition
         with writing(self._engine) as connection:
-            devices.write(connection, [(fleet, partition, seen) for seen in snapshot.devices])
+            devices.write(connection, fleet, partition, snapshot.devices)
             _write_pages(connection, [(fleet, partition, snapshot.pages)])
             p = partition_progress.c
             moved = connection.execute(

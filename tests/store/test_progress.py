@@ -422,6 +422,14 @@ def test_device_is_first_seen_once_and_last_seen_at_its_latest_reading(engine: E
     assert [row.device_id for row in list_devices(engine, "pumps", "*8")] == ["pump-8"]
 
 
+def test_a_device_that_left_and_came_back_is_there_once(engine: Engine, progress: Progress) -> None:
+    name = 'pümp "7"\\ {}, NULL\n\u2028'
+    seen = [DeviceSeen(name, NOW + 3, NOW + 4), DeviceSeen("other", NOW, NOW), DeviceSeen(name, NOW + 7, NOW + 9)]
+    progress.commit([checkpoint(claim(progress), 100, devices=seen)], NOW)
+    [row] = [row for row in list_devices(engine) if row.device_id == name]
+    assert (microseconds(row.first_seen), microseconds(row.last_seen)) == (NOW + 3, NOW + 9)
+
+
 # --- gaps ------------------------------------------------------------------------------------------------------------
 
 
