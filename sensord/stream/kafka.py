@@ -5,13 +5,15 @@ and notes; what the notes mean is worked out in `poll`, on the caller's thread.
 """
 
 import threading
+import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
+from kafka.errors import KafkaConnectionError, KafkaError, LogTruncationError, OffsetOutOfRangeError
 
 from sensord.errors import OffsetsLost, SensordError, SourceFailed, Unreachable
 from sensord.readings import Partition
@@ -22,6 +24,7 @@ from sensord.stream.source import Batch, Bounds
 SESSION_TIMEOUT_S = 45.0
 POLL_LIMIT_S = 60.0
 CLOSE_TIMEOUT_MS = 3_000
+SEARCH = "ensure_coordinator_ready"  # the client's method
 DEPARTED = (
     ValueError,
     KeyError,
@@ -79,15 +82,24 @@ class KafkaSource:
             raise SourceFailed("poll after failure or close")
         try:
             polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000))
+        except KafkaConnectionError as error:
+            if not _only_searched(error):
+                raise self._failure(error) from error
+            polled = {}
+            time.sleep(timeout_s)
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             self._failed = True
             raise OffsetsLost(f"the log no longer holds {self._wanted(error)}; see --accept-gap") from error
-        except Exception as error:  # whatever it was, the client loops for ever when polled again
-            self._failed = True
-            raise SourceFailed(f"Kafka at {self._servers}: poll raised {type(error).__name__}: {error}") from error
+        except Exception as error:
+            raise self._failure(error) from error
         departed, arrived = self._changes()
         records = {_partition(tp): found for tp, found in polled.items()}
         return Batch(departed, arrived, {p: found for p, found in records.items() if p in self._started})
+
+    def _failure(self, error: Exception) -> SourceFailed:
+        """Whatever it was, the client loops for ever when polled again, or reads on outside its group."""
+        self._failed = True
+        return SourceFailed(f"Kafka at {self._servers}: poll raised {type(error).__name__}: {error}")
 
     def _wanted(self, error: KafkaError) -> str:
         """Where we were about to read, and what there is instead, as far as the client and the broker tell."""
@@ -178,6 +190,14 @@ class KafkaSource:
         for partition in self._started:
             with suppress(*DEPARTED):
                 action(_topic_partition(partition))
+
+
+def _only_searched(error: KafkaConnectionError) -> bool:
+    """Raised where a poll begins, in the search for the group's coordinator: it searches again when polled again.
+
+    Nothing is fetched before that, so nothing is lost. The client waits there for most things, but not for any broker.
+    """
+    return any(frame.f_code.co_name == SEARCH for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 class _Notes(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python publishes no types

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from kafka.errors import OffsetOutOfRangeError
+from kafka.coordinator.consumer import ConsumerCoordinator
+from kafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 
 from sensord.errors import OffsetsLost, SourceFailed
 from sensord.readings import Partition
@@ -93,6 +94,13 @@ class Consumer:
         return dict.fromkeys(asked, 200)
 
 
+class Nobody:
+    """The client's network, with no broker to be reached."""
+
+    def run(self, *what: Any, **options: Any) -> None:
+        raise KafkaConnectionError("111 ECONNREFUSED")
+
+
 def source(consumer: Consumer) -> KafkaSource:
     made = object.__new__(KafkaSource)
     made._servers, made._consumer = "broker:9092", consumer
@@ -108,6 +116,30 @@ def test_any_exception_of_poll_ends_the_source_and_it_is_never_polled_again(fail
         with pytest.raises(SourceFailed):
             failing.poll(0.1)
     assert consumer.polls == 1
+
+
+def test_a_search_that_finds_no_broker_is_begun_again() -> None:
+    """The client lets the refused connection out; to poll again is all it needs, since it had not fetched yet."""
+    coordinator = ConsumerCoordinator.__new__(ConsumerCoordinator)
+    coordinator._net = coordinator._manager = Nobody()
+
+    class Searching(Consumer):
+        def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+            self.polls += 1
+            if self.polls < 3:
+                coordinator.ensure_coordinator_ready(timeout_ms=10)
+            return {}
+
+    consumer = Searching(RuntimeError())
+    searching = source(consumer)
+    searching._notes, searching._told, searching._started = _Notes(consumer), set(), set()
+    assert [searching.poll(0.01).records for _ in range(4)] == [{}] * 4
+
+
+def test_a_lost_connection_anywhere_else_ends_the_source() -> None:
+    """A heartbeat that died with it would never be sent again."""
+    with pytest.raises(SourceFailed, match="refused"):
+        source(Consumer(KafkaConnectionError("refused"))).poll(0.01)
 
 
 def test_an_offset_that_is_gone_needs_a_person() -> None:
