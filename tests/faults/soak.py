@@ -32,7 +32,7 @@ SETTLED_S = 60.0  # memory before that is start-up, not growth
 CATCH_UP_S = 300.0
 DAEMONS = 3
 RECOVERY_S = 60.0
-MEMORY_MB = 900.0
+MEMORY_MB = 560.0
 
 Fault = Callable[["Soak"], None]
 

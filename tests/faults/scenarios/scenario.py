@@ -8,7 +8,7 @@ from tests.faults.stage import Stage, Topic
 from tests.faults.trial import Trial
 
 RECOVERY_S = 20.0
-MEMORY_MB = 800.0
+MEMORY_MB = 480.0
 IDLE_CPU = 0.5  # of a core
 
 Play = Callable[[Stage, Trial], Expected | None]
