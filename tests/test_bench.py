@@ -45,7 +45,7 @@ def test_everybody_runs_once_a_round_and_nobody_is_always_first() -> None:
 @pytest.mark.parametrize("changes", [{}, {"per_record": 50}, {"skew": 0.5}, {"skew": 0.5, "per_record": 10}])
 def test_the_workload_holds_what_it_says(changes: dict[str, Any]) -> None:
     load = replace(LOAD, **changes).whole()
-    records = [json.loads(value) for _, _, value in load.messages()]
+    records = [json.loads(message.value) for message in load.messages()]
     assert len(records) == load.records
     readings = [reading for one in records for reading in (one if isinstance(one, list) else [one])]
     assert len(readings) == load.readings

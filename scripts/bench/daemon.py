@@ -1,4 +1,4 @@
-"""The daemon as a process over a filled topic, timed by its own stamps. Used by `throughput`."""
+"""The daemon as a process over a topic, timed by its own stamps. Used by `throughput`, `latency` and `peers`."""
 
 import json
 import signal
@@ -50,48 +50,72 @@ class Failed(Exception):
     """The daemon did not do its work; says why."""
 
 
-def watch(
-    folder: Path, kafka: str, topic: str, records: int, store_url: str | None, packed: Packed, workers: int = 1
-) -> Watched:
-    """Run `sensord run` with its default settings on a fresh database until all records of a topic are committed.
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """`sensord run` and its database, as `running` made them."""
 
-    Timed from the first partition that it adopts to its last commit, by the stamps of its log and its tables.
+    process: subprocess.Popen[bytes]
+    log: Path
+    engine: Engine
+
+    def wait_for(self, records: int) -> None:
+        """Return once that many records of all partitions together are committed. Raises Failed."""
+        while (_ask(self.engine, func.sum(partition_progress.c.next_offset)) or 0) < records:
+            self.must_run()
+            time.sleep(LOOK_EVERY_S)
+
+    def must_run(self) -> None:
+        """Raises Failed."""
+        if self.process.poll() is not None:
+            raise Failed(f"the daemon ended with {self.process.returncode}:\n{self.log.read_text()[-4_000:]}")
+
+    def drain(self) -> None:
+        """End it as an operator would. Raises Failed where it can't, or where it couldn't read a record."""
+        self.process.send_signal(signal.SIGTERM)
+        if code := self.process.wait(DRAIN_S):
+            raise Failed(f"the daemon drained with {code}:\n{self.log.read_text()[-4_000:]}")
+        if refused := _ask(self.engine, func.count(dead_letters.c.id)):
+            raise Failed(f"{refused} of the records became dead letters")
+
+
+@contextmanager
+def running(
+    folder: Path, kafka: str, topic: str, store_url: str | None, packed: Packed, workers: int = 1
+) -> Iterator[Daemon]:
+    """`sensord run` with its default settings over a topic, on a fresh database; killed where it wasn't drained.
+
     store_url: a PostgreSQL database beside which one is made for the run, None for an SQLite file in the folder.
-    Raises Failed.
     """
     with ExitStack() as stack:
         url = f"sqlite:///{folder / 'sensord.db'}" if store_url is None else stack.enter_context(database(store_url))
         engine = open_engine(url)
-        try:
-            upgrade(engine)
-            _publish(engine, packed)
-            settings = folder / "sensord.toml"
-            settings.write_text(
-                SETTINGS.format(kafka=kafka, group=f"bench-{uuid4().hex[:8]}", url=url, fleet=FLEET, topic=topic)
-            )
-            return _run(settings, folder / "daemon.log", engine, records, workers)
-        finally:
-            engine.dispose()
+        stack.callback(engine.dispose)
+        upgrade(engine)
+        _publish(engine, packed)
+        settings, log = folder / "sensord.toml", folder / "daemon.log"
+        settings.write_text(
+            SETTINGS.format(kafka=kafka, group=f"bench-{uuid4().hex[:8]}", url=url, fleet=FLEET, topic=topic)
+        )
+        command = [sys.executable, "-m", "sensord", "--config", str(settings), "run", "--workers", str(workers)]
+        output = stack.enter_context(log.open("wb"))
+        process = stack.enter_context(subprocess.Popen(command, stdout=output, stderr=output))
+        stack.callback(process.kill)
+        yield Daemon(process, log, engine)
 
 
-def _run(settings: Path, log: Path, engine: Engine, records: int, workers: int) -> Watched:
-    command = [sys.executable, "-m", "sensord", "--config", str(settings), "run", "--workers", str(workers)]
-    progress = partition_progress.c
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as daemon:
-        try:
-            while (_ask(engine, func.sum(progress.next_offset)) or 0) < records:
-                if daemon.poll() is not None:
-                    raise Failed(f"the daemon ended with {daemon.returncode}:\n{log.read_text()[-4_000:]}")
-                time.sleep(LOOK_EVERY_S)
-            finished = microseconds(_ask(engine, func.max(progress.committed_at)))
-            daemon.send_signal(signal.SIGTERM)
-            if code := daemon.wait(DRAIN_S):
-                raise Failed(f"the daemon drained with {code}:\n{log.read_text()[-4_000:]}")
-        finally:
-            daemon.kill()
-    if refused := _ask(engine, func.count(dead_letters.c.id)):
-        raise Failed(f"{refused} of the records became dead letters")
-    return Watched((finished - _adopted(log)) / MICROSECONDS, _ask(engine, func.count(alerts.c.id)))
+def watch(
+    folder: Path, kafka: str, topic: str, records: int, store_url: str | None, packed: Packed, workers: int = 1
+) -> Watched:
+    """Run the daemon until all records of a topic are committed; see `running`.
+
+    Timed from the first partition that it adopts to its last commit, by the stamps of its log and its tables.
+    Raises Failed.
+    """
+    with running(folder, kafka, topic, store_url, packed, workers) as daemon:
+        daemon.wait_for(records)
+        finished = microseconds(_ask(daemon.engine, func.max(partition_progress.c.committed_at)))
+        daemon.drain()
+        return Watched((finished - _adopted(daemon.log)) / MICROSECONDS, _ask(daemon.engine, func.count(alerts.c.id)))
 
 
 def _adopted(log: Path) -> int:
