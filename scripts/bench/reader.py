@@ -1,4 +1,4 @@
-"""A bare poll() loop with the daemon's client options: what the client alone can do. Run by `throughput`.
+"""A bare poll() loop with the daemon's client options: what the client alone can do. Run by `throughput` and `peers`.
 
 Reads a topic from its beginning to its end and prints {"readings": N, "seconds": S} as JSON, timed from the first
 poll() on.
@@ -24,13 +24,7 @@ POLL_MS = 300
 @click.option("--topic", required=True)
 @click.option("--decode", is_flag=True, help="Also decode each value's JSON.")
 def main(kafka: str, topic: str, decode: bool) -> None:
-    settings = KafkaSettings(bootstrap_servers=kafka, group_id=f"bench-{uuid4().hex[:8]}")
-    consumer = KafkaConsumer(**client_config(settings) | _group_config(settings, SESSION_TIMEOUT_S))
-    tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
-    total = sum(consumer.end_offsets(tps).values())
-    consumer.assign(tps)
-    for tp in tps:
-        consumer.seek(tp, 0)
+    consumer, total = at_beginning(kafka, topic)
     begun = time.perf_counter()
     readings = 0
     while readings < total:
@@ -41,6 +35,18 @@ def main(kafka: str, topic: str, decode: bool) -> None:
     seconds = time.perf_counter() - begun
     consumer.close()
     click.echo(json.dumps({"readings": readings, "seconds": seconds}))
+
+
+def at_beginning(kafka: str, topic: str) -> tuple[KafkaConsumer, int]:
+    """A consumer of a whole topic, and how many records that is."""
+    settings = KafkaSettings(bootstrap_servers=kafka, group_id=f"bench-{uuid4().hex[:8]}")
+    consumer = KafkaConsumer(**client_config(settings) | _group_config(settings, SESSION_TIMEOUT_S))
+    tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
+    total = sum(consumer.end_offsets(tps).values())
+    consumer.assign(tps)
+    for tp in tps:
+        consumer.seek(tp, 0)
+    return consumer, total
 
 
 if __name__ == "__main__":
