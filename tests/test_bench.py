@@ -5,12 +5,17 @@ import os
 import subprocess
 from collections import defaultdict
 from dataclasses import replace
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.bench import peers
+from scripts.bench.latency import waits
 from scripts.bench.quality.labelled import event_f1, line_up_trial
+from scripts.bench.sender import fault_times, prepared, readings
 from scripts.bench.throughput import compared, contenders, turns
 from scripts.bench.workload import Workload
 from sensord.simulate import FleetPlan
@@ -56,6 +61,54 @@ def test_the_workload_holds_what_it_says(changes: dict[str, Any]) -> None:
     for reading in readings:
         by_device[reading["device_id"]].append(reading["timestamp"])
     assert all(len(set(stamps)) == len(stamps) and sorted(stamps) == stamps for stamps in by_device.values())
+
+
+def test_what_is_sent_in_time_goes_on_where_the_topic_ends() -> None:
+    before = replace(LOAD, readings=240, healthy=True).whole()
+    filled = list(before.messages())
+    sent = list(islice(readings(before, prepared(before)), 360))
+    assert [one.device for one in sent] == 3 * [one.device for one in filled[:120]]
+    assert [one.at_ms for one in sent[::120]] == [filled[-1].at_ms + 1_000 * second for second in (1, 2, 3)]
+    told = [json.loads(one.value) for one in (*filled, *sent)]
+    stamps = [datetime.fromisoformat(one["timestamp"]).timestamp() * 1_000 for one in told]
+    assert stamps == [one.at_ms for one in (*filled, *sent)]
+
+
+def test_a_fault_comes_once_in_each_interval_but_not_in_step() -> None:
+    at = list(fault_times(20, 2.0))
+    assert [int(each / 2) for each in at] == list(range(10))
+    assert len({round(each % 2, 3) for each in at}) == 10
+
+
+def test_only_alerts_that_came_have_a_latency() -> None:
+    assert waits({(0, 1): 10.0, (0, 2): 20.0, (1, 1): 30.0}, {(0, 1): 11.0, (1, 1): 33.0})["max"] == 3.0
+
+
+def test_a_peer_is_compared_within_its_round_and_one_that_fails_is_named() -> None:
+    told = {
+        "sensord": [peers.Told(100.0, {}), peers.Told(50.0, {})],
+        "plain": [peers.Told(10.0, {"torch": "1"}), peers.Told(10.0, {"torch": "1"})],
+        "quix": [peers.Told(None, {}, "ImportError"), peers.Told(25.0, {})],
+        "river": [peers.Told(None, {}, "no"), peers.Told(None, {}, "no")],
+    }
+    figures = peers.compared(told)
+    assert (figures["plain"].median, figures["plain"].sensord_times) == (10, 7.5)
+    assert (figures["quix"].rounds, figures["quix"].sensord_times, figures["quix"].failure) == ([25], 2, "ImportError")
+    assert (figures["river"].median, figures["river"].sensord_times) == (None, None)
+    assert peers.line("river", figures["river"]).endswith("failed: no")
+
+
+@pytest.mark.slow
+def test_the_latency_of_every_alert_is_measured(kafka: str) -> None:
+    command = ["scripts/bench/latency", "--kafka", kafka, "--store", "sqlite", "--json", "--rate", "500"]
+    command += ["--devices", "50", "--channels", "3", "--hidden", "5", "--seconds", "5", "--faults-every", "0.5"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["alerts"], found["missed"], found["unasked"]) == (10, 0, 0)
+    assert 0 < found["latency_s"]["p50"] <= found["latency_s"]["p99"] <= found["latency_s"]["max"]
+    assert found["acknowledged_s"]["max"] <= found["latency_s"]["max"]
+    assert found["p99_less_commit_interval_s"] == found["latency_s"]["p99"] - found["commit_interval_s"]
 
 
 @pytest.mark.slow

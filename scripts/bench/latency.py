@@ -8,7 +8,8 @@
    of it, one reading with a spike, which opens an alert at once. No device fails twice.
 A latency ends when another client of the database finds the alert's row, for which it looks every 5 ms; it begins just
 before the faulty reading is handed to the producer, which waits 5 ms for others to share a batch with. So it is made of
-the producer, the broker, the daemon and the wait for the commit that is due, `commit_interval_s` at most.
+the producer, the broker, the daemon and the wait for the commit that is due, `commit_interval_s` at most. The second
+column leaves the producer out: it begins when the broker has acknowledged the reading.
 
 The PostgreSQL of its own runs without fsync; name one with --store for what a disk adds. All share one machine, so
 where it is busy, that is measured too. The producer is Python: where it can't keep up, the rate reached is below the
@@ -53,19 +54,22 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the producer did. faults: when each faulty reading was sent, wall time in seconds."""
+    """What the producer did. faults, acknowledged: when each faulty reading was sent, and when the broker had it; wall
+    time in seconds."""
 
     readings: int
     seconds: float
     faults: dict[Place, float]
+    acknowledged: dict[Place, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All that is printed. Rates in readings/s; full_rate: None where it wasn't measured. missed: faults without an
-    alert; unasked: alerts without a fault."""
+    """All that is printed. acknowledged_s: the latency less the producer's part. Rates in readings/s; full_rate: None
+    where it wasn't measured. missed: faults without an alert; unasked: alerts without a fault."""
 
     latency_s: dict[str, float]
+    acknowledged_s: dict[str, float]
     commit_interval_s: float
     p99_less_commit_interval_s: float
     alerts: int
@@ -178,11 +182,12 @@ def observed(command: Sequence[str], daemon: Daemon) -> tuple[Sent, dict[Place, 
     if sender.returncode:
         raise click.ClickException(f"the producer ended with {sender.returncode}")
     told = json.loads(output.splitlines()[-1])
-    faults = {(partition, offset): at for partition, offset, at in told["faults"]}
+    faults = {(partition, offset): at for partition, offset, at, _ in told["faults"]}
+    acknowledged = {(partition, offset): at for partition, offset, _, at in told["faults"]}
     deadline = time.monotonic() + LAST_ALERTS_S
     while not faults.keys() <= seen.keys() and time.monotonic() < deadline:
         look(daemon.engine, seen)
-    return Sent(told["readings"], told["seconds"], faults), seen
+    return Sent(told["readings"], told["seconds"], faults, acknowledged), seen
 
 
 def look(engine: Engine, seen: dict[Place, float]) -> None:
@@ -199,17 +204,18 @@ def judged(
     load: Workload, used: Servers, full: int | None, asked: int, sent: Sent, seen: Mapping[Place, float]
 ) -> Found:
     """The figures."""
-    waits = [seen[place] - at for place, at in sent.faults.items() if place in seen]
-    if not waits:
+    alerted = sent.faults.keys() & seen.keys()
+    if not alerted:
         raise click.ClickException(f"none of {len(sent.faults)} faults raised an alert")
-    quantiles = {name: float(np.quantile(waits, share)) for name, share in QUANTILES.items()}
+    quantiles = waits(sent.faults, seen)
     interval = DaemonSettings().commit_interval_s
     return Found(
         quantiles,
+        waits(sent.acknowledged, seen),
         interval,
         quantiles["p99"] - interval,
-        len(waits),
-        len(sent.faults) - len(waits),
+        len(alerted),
+        len(sent.faults) - len(alerted),
         len(seen.keys() - sent.faults.keys()),
         full,
         asked,
@@ -223,10 +229,17 @@ def judged(
     )
 
 
+def waits(begun: Mapping[Place, float], seen: Mapping[Place, float]) -> dict[str, float]:
+    """Quantiles of the time until what began was seen, of all that was."""
+    seconds = [seen[place] - at for place, at in begun.items() if place in seen]
+    return {name: float(np.quantile(seconds, share)) for name, share in QUANTILES.items()}
+
+
 def text(found: Found) -> str:
     """The figures for people."""
     load, interval = found.workload, found.commit_interval_s
-    lines = [f"{name:6}{seconds:8.3f} s" for name, seconds in found.latency_s.items()]
+    lines = [f"{'':6}{'from sent':>14}{'acknowledged':>14}"]
+    lines += [f"{name:6}{found.latency_s[name]:>12.3f} s{found.acknowledged_s[name]:>12.3f} s" for name in QUANTILES]
     full = "" if found.full_rate is None else f", of {found.full_rate:,} at most"
     lines += [
         "",

@@ -1,8 +1,9 @@
 """Sends a healthy fleet's readings at a steady rate, and now and then one that opens an alert. Run by `latency`.
 
 A process of its own, so that whoever looks for the alerts isn't held up by it. Prints {"readings": N, "seconds": S,
-"faults": [[partition, offset, sent], ...]} as JSON; sent: wall time just before the faulty reading went to the client's
-buffer, seconds. Faults come at random within each of their intervals: in step with commits, all would be alike.
+"faults": [[partition, offset, sent, acknowledged], ...]} as JSON. sent: wall time just before the faulty reading went
+to the client's buffer, seconds; acknowledged: when the broker had said that it has it. Faults come at random within
+each of their intervals: in step with commits, all would be alike.
 """
 
 import json
@@ -40,7 +41,7 @@ def main(kafka: str, topic: str, load: str, rate: float, seconds: float, faults_
     paced = Paced(client, topic, stream, fault_times(seconds, faults_every))
     took = paced.run(rate, seconds)
     client.flush()
-    found = [(*_place(sent), at) for sent, at in paced.faults]
+    found = [one.told() for one in paced.faults]
     client.close()
     click.echo(json.dumps({"readings": paced.sent, "seconds": took, "faults": found}))
 
@@ -74,15 +75,33 @@ def fault_times(seconds: float, every: float) -> Iterator[float]:
 
 
 @dataclass(slots=True)
+class Fault:
+    """A faulty reading on its way. promise: the client's, of its place."""
+
+    promise: Any
+    sent: float
+    acknowledged: float = float("nan")
+
+    def note(self, _: object) -> None:
+        """The broker has it; called on the client's thread."""
+        self.acknowledged = time.time()
+
+    def told(self) -> tuple[int, int, float, float]:
+        """Partition and offset that the broker gave it, and the two times."""
+        place = self.promise.get(timeout=ACKNOWLEDGED_WITHIN_S)
+        return place.partition, place.offset, self.sent, self.acknowledged
+
+
+@dataclass(slots=True)
 class Paced:
-    """Sends a stream in time. faults: what was promised for each faulty reading, and when it was sent."""
+    """Sends a stream in time."""
 
     client: KafkaProducer
     topic: str
     stream: Iterator[Message]
     due: Iterator[float]
     sent: int = 0
-    faults: list[tuple[Any, float]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     _faulty: set[str] = field(default_factory=set)
 
     def run(self, rate: float, seconds: float) -> float:
@@ -116,13 +135,9 @@ class Paced:
         reading["values"][first] = FAULT
         value = msgspec.json.encode(reading)
         at = time.time()
-        self.faults.append((self._send(message._replace(value=value)), at))
-
-
-def _place(sent: Any) -> tuple[int, int]:
-    """Partition and offset that the broker gave a record."""
-    known = sent.get(timeout=ACKNOWLEDGED_WITHIN_S)
-    return known.partition, known.offset
+        fault = Fault(self._send(message._replace(value=value)), at)
+        fault.promise.add_callback(fault.note)
+        self.faults.append(fault)
 
 
 if __name__ == "__main__":
