@@ -23,6 +23,7 @@ from sensord.settings import KafkaSettings
 
 LINGER_MS = 5
 TICK_S = 0.005  # readings go out in bursts of so much time's worth: no clock is finer on a busy machine
+CATCH_UP_S = 1.0
 VARIANTS = 8  # rounds of readings that are made before the clock starts, then sent over and over with new times
 ACKNOWLEDGED_WITHIN_S = 30
 
@@ -105,7 +106,7 @@ class Paced:
     _faulty: set[str] = field(default_factory=set)
 
     def run(self, rate: float, seconds: float) -> float:
-        """Seconds that it took; a client that can't keep up is let behind, and its readings aren't made up for."""
+        """Seconds that it took. A delay of up to a second is caught up with; a client that is slower stays behind."""
         burst, next_fault = max(round(rate * TICK_S), 1), next(self.due, seconds)
         begun = time.perf_counter()
         turn = 0.0
@@ -113,7 +114,7 @@ class Paced:
             if now < turn:
                 time.sleep(turn - now)
                 continue
-            turn = max(turn, now - 1) + burst / rate  # a second's delay is caught up with, more is not
+            turn = max(turn, now - CATCH_UP_S) + burst / rate
             for _ in range(burst):
                 message = next(self.stream)
                 if now >= next_fault and message.device not in self._faulty:
