@@ -109,3 +109,7 @@ class HistoryUnusable(SensordError):
 
 class RecordingUnreadable(SensordError):
     """A file isn't the recording it claims to be; names file, line and cause."""
+
+
+class SpillFull(SensordError):
+    """The folder of temporary files has no room for what is larger than memory; names it and how to choose another."""

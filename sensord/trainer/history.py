@@ -5,18 +5,19 @@ Built by `cli`, used by `job` and `evaluate`. What nothing can be learned from i
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import numpy as np
 
+from sensord import spill
 from sensord.clock import MICROSECONDS
 from sensord.errors import HistoryUnusable
-from sensord.readings import Floats, Integers, Partition, RawRecord
+from sensord.readings import Floats, Partition, RawRecord
 from sensord.stream.decoders import Decoder
-from sensord.stream.tables import Table
+from sensord.stream.tables import Chunk, Pile, Table
 from sensord.trainer.offline import Recorded
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,7 +78,8 @@ class History:
     @property
     def period_s(self) -> float:
         """The median time between a device's readings."""
-        return float(np.median(np.concatenate([np.diff(device.at) for device in self.devices]))) / MICROSECONDS
+        steps = spill.joined((np.diff(device.at) for device in self.devices), np.int64)
+        return float(np.median(steps, overwrite_input=True)) / MICROSECONDS
 
     def split(self, fraction: float) -> tuple[Self, Self]:
         """The first share of each device's readings, and the rest."""
@@ -103,20 +105,22 @@ def from_tables(
 def join(tables: Iterable[Table], channels: Sequence[str] | None = None) -> History:
     """All that the files hold, unchecked but for order; a device's files are put in order by their first time stamp.
 
-    Raises HistoryUnusable.
+    Raises HistoryUnusable, SpillFull.
     """
     of_device: dict[str, list[Table]] = defaultdict(list)
     for table in tables:
         of_device[table.device_id].append(table)
     every = [table for parts in of_device.values() for table in parts]
     names = tuple(channels or dict.fromkeys(channel for table in every for channel in table.channels))
-    devices = []
     for device_id, parts in of_device.items():
         parts.sort(key=lambda table: int(table.at[0]))
         _check_order(device_id, parts)
-        at = np.concatenate([table.at for table in parts])
-        devices.append(Recorded(device_id, at, np.concatenate([_chosen(table, names) for table in parts])))
-    return History(names, tuple(devices))
+    lengths = [sum(map(len, parts)) for parts in of_device.values()]
+    at, values = spill.rows(lengths, (), np.int64), spill.rows(lengths, (len(names),), np.float32)
+    for parts, stamps, measured in zip(of_device.values(), at, values, strict=True):
+        np.concatenate([table.at for table in parts], out=stamps)
+        _choose(parts, names, measured)
+    return History(names, tuple(Recorded(*device) for device in zip(of_device, at, values, strict=True)))
 
 
 def from_records(
@@ -131,25 +135,25 @@ def from_records(
     channels: the decoder's. What the daemon would refuse or drop is left out and counted in the notes. Raises
     HistoryUnusable.
     """
-    at: dict[str, list[Integers]] = defaultdict(list)
-    values: dict[str, list[Floats]] = defaultdict(list)
+    pile, names = Pile(), tuple(channels)
     refused: Counter[str] = Counter()
     for partition, records in batches:
         decoded = decoder.decode(partition, records)
         refused.update(letter.reason for letter in decoded.dead_letters)
-        for device_id, rows in _rows_by_device(decoded.readings.device_ids):
-            at[device_id].append(decoded.readings.at[rows])
-            values[device_id].append(decoded.readings.values[rows])
+        found = decoded.readings
+        pile.add(Chunk(found.device_ids, names, found.at, found.values, found.offsets))
     notes = [f"{count} readings or records refused as {reason}" for reason, count in sorted(refused.items())]
     devices, late = [], 0
-    for device_id, parts in at.items():
-        stamps, measured = np.concatenate(parts), np.concatenate(values[device_id])
-        fresh = stamps > np.r_[np.iinfo(np.int64).min, np.maximum.accumulate(stamps)[:-1]]
-        late += int(np.sum(~fresh))
-        devices.append(Recorded(device_id, stamps[fresh], measured[fresh]))
+    for device_id, (at, values, _) in pile.by_device():
+        fresh = at > np.r_[np.iinfo(np.int64).min, np.maximum.accumulate(at)[:-1]]
+        kept = int(np.sum(fresh))
+        if kept < len(at):
+            at[:kept], values[:kept] = at[fresh], values[fresh]
+        late += len(at) - kept
+        devices.append(Recorded(device_id, at[:kept], values[:kept]))
     if late:
         notes.append(f"{late} late or repeated readings dropped, as the daemon drops them")
-    return check(History(tuple(channels), tuple(wanted.of(device) for device in devices), tuple(notes)), needs)
+    return check(History(names, tuple(wanted.of(device) for device in devices), tuple(notes)), needs)
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
@@ -195,14 +199,19 @@ def _check_order(device_id: str, parts: Sequence[Table]) -> None:
         before = table
 
 
-def _chosen(table: Table, channels: tuple[str, ...]) -> Floats:
-    missing = [channel for channel in channels if channel not in table.channels]
-    if missing:
-        raise HistoryUnusable(
-            f"{table.path}: channel {missing[0]!r} is missing; it has {', '.join(table.channels)}. "
-            "Name the channels that all files have with --channels"
-        )
-    return table.values[:, [table.channels.index(channel) for channel in channels]]
+def _choose(parts: Sequence[Table], channels: tuple[str, ...], values: Floats) -> None:
+    """A device's channels, from its tables one after another into values, (time, channels)."""
+    row = 0
+    for table in parts:
+        missing = [channel for channel in channels if channel not in table.channels]
+        if missing:
+            raise HistoryUnusable(
+                f"{table.path}: channel {missing[0]!r} is missing; it has {', '.join(table.channels)}. "
+                "Name the channels that all files have with --channels"
+            )
+        for place, channel in enumerate(channels):
+            values[row : row + len(table), place] = table.values[:, table.channels.index(channel)]
+        row += len(table)
 
 
 def _check_finite(history: History) -> None:
@@ -232,13 +241,6 @@ def _check_movement(history: History) -> None:
 
 def _cut(device: Recorded, rows: slice) -> Recorded:
     return Recorded(device.device_id, device.at[rows], device.values[rows])
-
-
-def _rows_by_device(device_ids: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, device_id in enumerate(device_ids):
-        rows[device_id].append(row)
-    yield from rows.items()
 
 
 def _told(at: int) -> str:
