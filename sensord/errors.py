@@ -113,3 +113,7 @@ class RecordingUnreadable(SensordError):
 
 class SpillFull(SensordError):
     """The folder of temporary files has no room for what is larger than memory; names it and how to choose another."""
+
+
+class RankLost(SensordError):
+    """Training with several processes, and one of them is gone or can't be reached; nothing was published."""

@@ -50,10 +50,10 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Report]:
-    """One bar a stage on stderr; nothing where that is no terminal."""
+def progress_bars(shown: bool = True) -> Iterator[Report]:
+    """One bar a stage on stderr; nothing where that is no terminal, or not shown."""
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not (shown and sys.stderr.isatty())) as progress:
         tasks = {}
 
         def report(stage: str, done: int, of: int) -> None:

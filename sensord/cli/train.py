@@ -23,8 +23,9 @@ from sensord.stream.files import FileOptions, read_tables
 from sensord.stream.ranges import read_range
 from sensord.trainer.fit import FitOptions
 from sensord.trainer.history import History, Range, from_records, from_tables
-from sensord.trainer.job import Trained, TrainOptions
+from sensord.trainer.job import Trained, TrainOptions, lend_a_hand
 from sensord.trainer.job import train as learn
+from sensord.trainer.ranks import joined
 
 
 @click.command("train")
@@ -56,7 +57,7 @@ def train(
     """Learn a bundle from FILE..., or from the fleet's topics, calibrate, evaluate and publish it.
 
     History should be healthy: what is in it is normal from then on. The same history and seed give the same bundle,
-    byte for byte.
+    byte for byte. torchrun has several processes fit together; with the same number of them the bundle is the same.
     """
     settings = settings_of(ctx, {"trainer.seed": seed})
     key = _signing_key(settings, promote)
@@ -65,13 +66,16 @@ def train(
     name = _fleet(settings, fleet)
     options = _options(settings, name, alarm_budget)
     wanted = Range(_microseconds(since), _microseconds(until), history_rows)
-    with progress_bars() as report:
+    with joined(options.fit.device) as ranks, progress_bars(shown=ranks.leads) as report:
         if files:
             chosen = file_options.channels or _configured_channels(settings, name)
             history = from_tables(read_tables(files, file_options), chosen, wanted)
         else:
             history = _from_topics(settings, name, file_options.channels, wanted, report)
-        trained = learn(history, options, report)
+        if not ranks.leads:
+            lend_a_hand(history, options, ranks)
+            return
+        trained = learn(history, options, report, ranks)
     for note in history.notes:
         click.echo(f"note: {note}", err=True)
     _show(trained)

@@ -5,17 +5,23 @@ had been left out, and for the fleet's own row each device. A score's multiples 
 devices, give one factor for all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import chain
+from typing import Self
 
 import numpy as np
 
+from sensord import spill
 from sensord.detection.baselines import Expectation
 from sensord.detection.scorer import Flags
 from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats
-from sensord.trainer.fit import Normal, Wide, foresight, head_equations
+from sensord.trainer.heads import Normal, Wide, foresight, head_equations
+from sensord.trainer.scaler import SCALE_FLOOR, device_scaler, fleet_scaler
+from sensord.trainer.threads import threaded
 from sensord.trainer.threshold import HeldOut, ThresholdRule, calm_scores
 from sensord.trainer.trace import trace
 
@@ -24,47 +30,9 @@ RIDGE = 100.0
 SHRINKAGE = 0.1  # of the diagonal of covariance and drift, added to them
 DRIFT_BLOCKS = 4  # parts of a history whose means show how far it drifts
 OWN_PROFILE = 200  # readings of history from which a device gets constants of its own
-SCALE_FLOOR = 0.1  # a device's scale and usual score are at least this share of the fleet's
 BLOCKS = (4, 16)  # fewest and most that a history is cut into, to leave each out once
 PRIOR_BLOCKS = 4  # how many blocks of its own history the other devices' spread is worth to a device
 DEVICE_GROUPS = 8  # of devices, to leave each out once
-
-
-@dataclass(frozen=True, slots=True)
-class Scaler:
-    """mean and scale (channels,), channel units."""
-
-    mean: Floats
-    scale: Floats
-
-    def apply(self, values: Floats) -> Floats:
-        """Scale values (time, channels); what is absent becomes the last known value, or the mean."""
-        scaled = (values - self.mean) / self.scale
-        return fill_forward(scaled).astype(np.float32)
-
-
-def fill_forward(values: Floats) -> Floats:
-    """Replace NaN by the last finite value of its column, 0 before the first: (time, channels)."""
-    known = np.isfinite(values)
-    last = np.maximum.accumulate(np.where(known, np.arange(len(values))[:, None], -1), axis=0)
-    filled = np.take_along_axis(values, np.maximum(last, 0), axis=0)
-    return np.where(last >= 0, filled, np.float32(0))
-
-
-def fleet_scaler(histories: Sequence[Floats]) -> Scaler:
-    """The scaler of a device without history."""
-    pooled = np.concatenate(histories).astype(np.float64)
-    mean, scale = np.nanmean(pooled, axis=0), np.nanstd(pooled, axis=0)
-    return Scaler(mean.astype(np.float32), np.maximum(scale, 1e-6).astype(np.float32))
-
-
-def device_scaler(values: Floats, fleet: Scaler) -> Scaler:
-    """A device's own scaler; a channel that hardly moved keeps a share of the fleet's scale."""
-    wide = values.astype(np.float64)
-    seen = np.isfinite(wide).any(axis=0)
-    filled = np.where(seen, wide, fleet.mean)
-    scale = np.maximum(np.nanstd(filled, axis=0), SCALE_FLOOR * fleet.scale)
-    return Scaler(np.nanmean(filled, axis=0).astype(np.float32), scale.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +61,28 @@ def calibrate(
     histories: device id -> (time, channels) in channel units, NaN where absent, healthy, in time order.
     """
     inputs = useful_inputs(network, histories, expectation)
-    earlier = {name: values[: _kept(values)] for name, values in histories.items()}
-    trial, left_out = fit_profiles(network, earlier, tuning, inputs)
+    trial, left_out = fit_profiles(network, _earlier(histories), tuning, inputs)
     live_like = replace(trial, threshold=trial.usual * left_out.factors(rule, left_out.own, tuning))
     late, error = _late(network, live_like, histories, tuning)
     fitted, left_out = fit_profiles(network, histories, tuning, inputs)
     factors = left_out.factors(rule, late, tuning)
     factor = float(factors[-1])
-    calm = np.median(np.concatenate([calm_scores(each, factor, tuning) for each in left_out.own]))
-    profiles = replace(fitted, threshold=fitted.usual * factors, usual=fitted.usual * np.float32(calm))
-    return Calibration(profiles, factor, float((np.concatenate(left_out.own) > factor).mean()), error)
+    calm = spill.joined((calm_scores(each, factor, tuning) for each in left_out.own), np.float32)
+    usual = fitted.usual * np.float32(np.median(calm, overwrite_input=True))
+    beyond = sum(int((each > factor).sum()) for each in left_out.own) / sum(map(len, left_out.own))
+    return Calibration(replace(fitted, threshold=fitted.usual * factors, usual=usual), factor, beyond, error)
+
+
+def held_out_error(
+    network: Network, histories: Mapping[str, Floats], tuning: Tuning, expectation: Expectation
+) -> float:
+    """What `calibrate` would say of the one-step error, which no threshold has a say in."""
+    inputs = useful_inputs(network, histories, expectation)
+    return _late(network, fit_heads(network, _earlier(histories), inputs), histories, tuning)[1]
+
+
+def _earlier(histories: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {name: values[: _kept(values)] for name, values in histories.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +107,23 @@ def fit_profiles(
     """Profiles that lack nothing but thresholds."""
     draft = fit_heads(network, histories, inputs)
     fleet, own = _deviations(network, draft, histories, tuning)
-    priors = _others([spread_of([each]) for each in own])
-    held_out = [
-        unseen_device_scores(fleet),
-        *(unseen_block_scores(each, prior, tuning) for each, prior in zip(own, priors, strict=True)),
+    fleet_spread = Spread.total(threaded(Spread.of, fleet))
+    spreads = [each.matrix() for each in threaded(Spread.of, own)]
+    priors = _others(spreads)
+    unseen = unseen_device_scores(fleet)
+    known = spill.rows([len(each) for each in own], (), np.float32)
+    for found, scored in zip(
+        known, threaded(lambda each: unseen_block_scores(*each, tuning), zip(own, priors, strict=True)), strict=True
+    ):
+        found[:] = scored
+    usual = usual_scores(unseen, known)
+    drawn_in = [
+        drawn(spread, block_count(each, tuning), prior)
+        for each, spread, prior in zip(own, spreads, priors, strict=True)
     ]
-    usual = usual_scores(held_out)
-    spreads = [
-        drawn(spread_of([each]), block_count(each, tuning), prior) for each, prior in zip(own, priors, strict=True)
-    ]
-    precision = np.stack([precision_of(each) for each in (spread_of(fleet), *spreads)])
-    unseen = [each / usual[0] for each in held_out[0]]
-    known = [np.concatenate(each) / level for each, level in zip(held_out[1:], usual[1:], strict=True)]
+    precision = np.stack([precision_of(each) for each in (fleet_spread.matrix(), *drawn_in)])
+    for scored, level in zip((*unseen, *known), (*[usual[0]] * len(unseen), *usual[1:]), strict=True):
+        np.divide(scored, level, out=scored)
     return replace(draft, precision=precision, usual=usual), _LeftOut(known or unseen, unseen, len(usual))
 
 
@@ -147,16 +132,16 @@ def fit_heads(network: Network, histories: Mapping[str, Floats], inputs: Flags) 
     fleet = fleet_scaler(list(histories.values()))
     own = {name: values for name, values in histories.items() if len(values) >= OWN_PROFILE}
     scalers = [fleet, *(device_scaler(values, fleet) for values in own.values())]
-    shared = Normal.total([head_equations(network, fleet.apply(values)) for values in histories.values()])
-    equations = [
-        head_equations(network, scaler.apply(values)) for scaler, values in zip(scalers[1:], own.values(), strict=True)
-    ]
+    shared = Normal.total(threaded(lambda values: head_equations(network, fleet.apply(values)), histories.values()))
+    equations = threaded(
+        lambda each: head_equations(network, each[0].apply(each[1])), zip(scalers[1:], own.values(), strict=True)
+    )
     channels = len(fleet.mean)
     return Profiles(
         tuple(own),
         np.stack([scaler.mean for scaler in scalers]),
         np.stack([scaler.scale for scaler in scalers]),
-        np.stack([each.solve(RIDGE, inputs) for each in (shared, *equations)]),
+        np.stack([each.solve(RIDGE, inputs) for each in chain([shared], equations)]),
         np.broadcast_to(np.eye(channels, dtype=np.float32), (len(scalers), channels, channels)),
         np.full(len(scalers), np.inf, np.float32),
         np.ones(len(scalers), np.float32),
@@ -175,7 +160,7 @@ def useful_inputs(network: Network, histories: Mapping[str, Floats], expectation
     inputs = np.tile(expectation.inputs(hidden, channels), (channels, 1))
     if expectation in (Expectation.MODEL, Expectation.UNTRAINED):
         linear = Expectation.VAR.inputs(hidden, channels)
-        errors = [foresight(network, scaled, 1 - HELD_OUT, allowed) for allowed in (inputs, linear)]
+        errors = foresight(network, scaled, 1 - HELD_OUT, (inputs, linear))
         inputs[errors[0] >= errors[1]] = linear
     return inputs
 
@@ -201,9 +186,11 @@ def _late(
     rows = [own.get(name, 0) for name in histories]
     traces = trace(network, trial, tuning, list(histories.values()), rows)
     late = [each.since(_kept(values)) for values, each in zip(histories.values(), traces, strict=True)]
-    error = np.concatenate([each.error for each in late])
-    multiples = [each.score / trial.usual[row] for row, each in zip(rows, late, strict=True)]
-    return multiples, float(np.sqrt(np.nanmean(error**2)))
+    for row, each in zip(rows, late, strict=True):
+        np.divide(each.score, trial.usual[row], out=each.score)
+    known = sum(int(np.isfinite(each.error).sum()) for each in late)
+    squares = spill.joined((np.nan_to_num(np.square(each.error).ravel()) for each in late), np.float32)
+    return [each.score for each in late], float(np.sqrt(squares.sum() / np.float32(known)))
 
 
 def _kept(values: Floats) -> int:
@@ -229,32 +216,32 @@ def block_count(deviation: Floats, tuning: Tuning) -> int:
     return int(np.clip(len(deviation) / tuning.baseline, *BLOCKS))
 
 
-def unseen_block_scores(deviation: Floats, prior: Wide, tuning: Tuning) -> list[Floats]:
-    """Scores of a device's history (time, channels), block by block, each under a precision fitted on the others."""
+def unseen_block_scores(deviation: Floats, prior: Wide, tuning: Tuning) -> Floats:
+    """Scores of a device's history (time, channels), each block's under a precision fitted on the others: (time,)."""
     count = block_count(deviation, tuning)
     blocks = np.array_split(deviation, count)
-    rests = [np.concatenate(blocks[:i] + blocks[i + 1 :]) for i in range(count)]
-    return [
-        scores(block, precision_of(drawn(spread_of([rest]), count - 1, prior)))
-        for block, rest in zip(blocks, rests, strict=True)
-    ]
+    rests = (np.concatenate(blocks[:i] + blocks[i + 1 :]) for i in range(count))
+    spreads = (drawn(Spread.of(rest).matrix(), count - 1, prior) for rest in rests)
+    return np.concatenate([scores(block, precision_of(each)) for block, each in zip(blocks, spreads, strict=True)])
 
 
 def unseen_device_scores(deviations: Sequence[Floats]) -> list[Floats]:
     """Scores of each device (time, channels) under a precision fitted on others, as one scores that was never seen."""
-    if len(deviations) == 1:
-        return [scores(deviations[0], precision_of(spread_of(deviations)))]
     groups = min(len(deviations), DEVICE_GROUPS)
-    precisions = [
-        precision_of(spread_of([each for i, each in enumerate(deviations) if i % groups != group]))
-        for group in range(groups)
-    ]
-    return [scores(each, precisions[i % groups]) for i, each in enumerate(deviations)]
+    of_group = [Spread.total(threaded(Spread.of, deviations[group::groups])) for group in range(groups)]
+    others = [[each for i, each in enumerate(of_group) if i != group] or of_group for group in range(groups)]
+    precisions = [precision_of(Spread.total(each).matrix()) for each in others]
+    found = spill.rows([len(each) for each in deviations], (), np.float32)
+    for i, deviation in enumerate(deviations):
+        found[i][:] = scores(deviation, precisions[i % groups])
+    return found
 
 
-def usual_scores(held_out: Sequence[Sequence[Floats]]) -> Floats:
-    """The median score of each row: (rows,). A device that hardly moved keeps a share of the fleet's."""
-    medians = np.array([np.median(np.concatenate(each)) for each in held_out], np.float32)
+def usual_scores(unseen: Sequence[Floats], known: Sequence[Floats]) -> Floats:
+    """The median score of the fleet's row, over all devices, and of each other row: (rows,). A device that hardly moved
+    keeps a share of the fleet's."""
+    fleet = np.median(spill.joined(unseen, np.float32), overwrite_input=True)
+    medians = np.array([fleet, *(np.median(each) for each in known)], np.float32)
     return np.maximum(medians, np.float32(max(SCALE_FLOOR * float(medians[0]), 1e-6)))
 
 
@@ -263,22 +250,46 @@ def precision_of(spread: Wide) -> Floats:
     return np.linalg.inv(spread).astype(np.float32)
 
 
-def spread_of(deviations: Sequence[Floats]) -> Wide:
-    """Cov(u) + D'D + shrinkage, D the differences of successive block means: what drifted in health is excused.
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What deviations are like; of several devices it adds up (Chan, Golub and LeVeque 1979).
 
-    deviations: (time, channels) a device. Returns (channels, channels).
+    count: readings. mean (channels,). scatter: sum of (u - mean)(u - mean)', (channels, channels). drift: sum of D'D,
+    D the differences of successive block means of a device, likewise. devices: how many.
     """
-    wide = [deviation.astype(np.float64) for deviation in deviations]
-    pooled = np.concatenate(wide)
-    covariance = np.cov(pooled, rowvar=False, bias=True).reshape(pooled.shape[1], pooled.shape[1])
-    drift = np.zeros_like(covariance)
-    for deviation in wide:
-        means = np.stack([block.mean(axis=0) for block in np.array_split(deviation, DRIFT_BLOCKS) if len(block)])
+
+    count: int
+    mean: Wide
+    scatter: Wide
+    drift: Wide
+    devices: int
+
+    @classmethod
+    def of(cls, deviation: Floats) -> Self:
+        """Of one device: (time, channels)."""
+        wide = deviation.astype(np.float64)
+        mean = wide.mean(axis=0)
+        means = np.stack([block.mean(axis=0) for block in np.array_split(wide, DRIFT_BLOCKS) if len(block)])
         steps = np.diff(means, axis=0)  # (blocks - 1, channels)
-        drift += steps.T @ steps / len(wide)
-    spread = covariance + drift
-    diagonal = np.diag(np.maximum(np.diag(spread), 1e-8))
-    return np.asarray(spread + SHRINKAGE * diagonal, np.float64)
+        wide -= mean
+        return cls(len(wide), mean, wide.T @ wide, steps.T @ steps, 1)
+
+    @classmethod
+    def total(cls, spreads: "Iterable[Spread]") -> "Spread":
+        """Of all together; one at least."""
+        return reduce(Spread._with, spreads)
+
+    def _with(self, other: "Spread") -> "Spread":
+        count, apart = self.count + other.count, other.mean - self.mean
+        scatter = self.scatter + other.scatter + np.outer(apart, apart) * (self.count * other.count / count)
+        mean = self.mean + apart * (other.count / count)
+        return Spread(count, mean, scatter, self.drift + other.drift, self.devices + other.devices)
+
+    def matrix(self) -> Wide:
+        """Cov(u) + D'D + shrinkage, (channels, channels): what drifted in health is excused."""
+        spread = self.scatter / self.count + self.drift / self.devices
+        diagonal = np.diag(np.maximum(np.diag(spread), 1e-8))
+        return np.asarray(spread + SHRINKAGE * diagonal, np.float64)
 
 
 def scores(deviation: Floats, precision: Floats) -> Floats:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
+from sensord import spill
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.bank import highest_scores
 from sensord.detection.channels.contract import EventChannel, Past
@@ -18,6 +19,7 @@ from sensord.model.network import Network
 from sensord.readings import Floats, Integers
 from sensord.trainer.calibrate import HELD_OUT
 from sensord.trainer.offline import Recorded
+from sensord.trainer.threads import threaded
 from sensord.trainer.threshold import HeldOut, ThresholdRule
 from sensord.trainer.trace import trace
 
@@ -48,12 +50,15 @@ def _constants(
     rule: ThresholdRule,
     tuning: Tuning,
 ) -> Floats:
-    trial = np.stack([channel.learn([_first_part(past) for past in each]) for each in of_row])
-    scores = highest_scores(channel, trial, pasts, rows)
+    trial = np.stack(list(threaded(lambda each: channel.learn([_first_part(past) for past in each]), of_row)))
+    scores = spill.rows([len(past.at) for past in pasts], (), np.float32)
+    scored = threaded(lambda each: highest_scores(channel, *each), zip(trial[rows], pasts, strict=True))
+    for found, each in zip(scores, scored, strict=True):
+        found[:] = each
     held_out = [each[_cut(len(each)) :] for each in scores]
     alone = msgspec.structs.replace(tuning, open_after=channel.patience, clear_share=1.0)
     limit = max(channel.least_limit, rule.part(BUDGET_SHARE).factor(HeldOut(held_out, held_out), alone))
-    learnt = np.stack([channel.learn(each) for each in of_row])
+    learnt = np.stack(list(threaded(channel.learn, of_row)))
     return np.concatenate((np.full((len(learnt), 1), limit, np.float32), learnt), axis=1)
 
 
@@ -61,11 +66,11 @@ def _pasts(
     network: Network, profiles: Profiles, tuning: Tuning, devices: Sequence[Recorded], rows: Integers
 ) -> list[Past]:
     traces = trace(network, profiles, tuning, [device.values for device in devices], rows.tolist())
-    pasts = []
-    for device, row, each in zip(devices, rows, traces, strict=True):
-        z = np.clip((device.values - profiles.mean[row]) / profiles.scale[row], -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        pasts.append(Past(device.at, z.astype(np.float32), each.error))
-    return pasts
+    scaled = spill.rows([len(device.at) for device in devices], (len(profiles.mean[0]),), np.float32)
+    for device, row, z in zip(devices, rows, scaled, strict=True):
+        np.divide(device.values - profiles.mean[row], profiles.scale[row], out=z)
+        np.clip(z, -RESIDUAL_LIMIT, RESIDUAL_LIMIT, out=z)
+    return [Past(device.at, z, each.error) for device, z, each in zip(devices, scaled, traces, strict=True)]
 
 
 def _first_part(past: Past) -> Past:

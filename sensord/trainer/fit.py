@@ -1,19 +1,19 @@
-"""Fit: weights for the trunk by gradient descent, heads in closed form. Used by `job` and `evaluate`."""
+"""Fit: weights for the trunk by gradient descent. Used by `job` and `compare`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sensord import spill
 from sensord.detection.baselines import Expectation
-from sensord.detection.scorer import Flags
 from sensord.model.network import INPUT_LIMIT, Network, NetworkShape
 from sensord.readings import Floats
+from sensord.trainer.heads import ROWS, Normal, Wide
+from sensord.trainer.ranks import ALONE, Ranks
 
-Wide = NDArray[np.float64]
 Progress = Callable[[int, int], None]  # (done, of)
 
 CHUNKS_A_HISTORY = (
@@ -43,34 +43,57 @@ class FitOptions:
     device: str = "cpu"
 
 
-def fit_trunk(scaled: Sequence[Floats], options: FitOptions, progress: Progress) -> Network:
+class Forecaster(nn.Module):
+    """The trunk, and the linear readout that forecasts; the readout exists for fitting alone."""
+
+    def __init__(self, trunk: Network, hidden: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.readout = nn.Linear(hidden, trunk.shape.channels)
+
+    def forward(self, seen: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """seen (streams, length, channels); returns what is expected next, likewise, and the state after."""
+        hidden, state = self.trunk.run(seen, state)  # (streams, length, hidden)
+        return self.readout(hidden), state
+
+
+def fit_trunk(scaled: Sequence[Floats], options: FitOptions, progress: Progress, ranks: Ranks = ALONE) -> Network:
     """Fit a network to forecast what a linear model can't, so that its state holds what only the past can tell.
 
-    Truncated back-propagation through time with carried state (Williams and Peng 1990). The linear readout that
-    forecasts exists for fitting alone. scaled: one (time, channels) array a device, finite, of two readings at least.
-    The same input and seed give the same weights.
+    Truncated back-propagation through time with carried state (Williams and Peng 1990). scaled: one (time, channels)
+    array a device, finite, of two readings at least. The same input, seed and number of ranks give the same weights, on
+    every rank. Raises RankLost.
     """
-    network = blank_trunk(scaled[0].shape[1], options).to(options.device)
+    network = blank_trunk(scaled[0].shape[1], options)
     if not options.steps or not list(network.parameters()):
-        return network.eval().to("cpu")
-    readout = nn.Linear(options.hidden, network.shape.channels).to(options.device)
-    learnt = [*network.parameters(), *readout.parameters()]
+        return network
+    with ranks.together():
+        _descend(Forecaster(network, options.hidden).to(options.device), scaled, options, progress, ranks)
+    return network.eval().to("cpu")
+
+
+def _descend(
+    forecaster: Forecaster, scaled: Sequence[Floats], options: FitOptions, progress: Progress, ranks: Ranks
+) -> None:
+    """Gradient descent on this rank's streams; the weights are changed in place."""
+    learnt, averaging = list(forecaster.parameters()), ranks.averaging(forecaster)
     optimizer = torch.optim.AdamW(learnt, options.learning_rate, weight_decay=options.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, total_steps=options.steps)
-    streams = Streams(scaled, options)
-    state = network.initial(options.streams).to(options.device)
+    streams = Streams(scaled, options, ranks)
+    state = forecaster.trunk.initial(streams.count).to(options.device)
+    if not ranks.leads:
+        torch.manual_seed(options.seed + ranks.rank)  # noise of its own
     for step in range(options.steps):
         chunk = streams.next().to(options.device)
         noisy = chunk.seen + options.noise * torch.randn_like(chunk.seen)
-        hidden, state = network.run(noisy, state.detach() * chunk.carried)  # (streams, length, hidden)
-        loss = ((readout(hidden) - chunk.missed).square() * chunk.weight).sum()
+        expected, state = averaging(noisy, state.detach() * chunk.carried)
+        loss = ((expected - chunk.missed).square() * chunk.weight).sum()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(learnt, options.clip_norm)
         optimizer.step()
         schedule.step()
         progress(step + 1, options.steps)
-    return network.eval().to("cpu")
 
 
 def blank_trunk(channels: int, options: FitOptions) -> Network:
@@ -80,10 +103,10 @@ def blank_trunk(channels: int, options: FitOptions) -> Network:
 
 
 def baseline_trunk(expectation: Expectation, channels: int, options: FitOptions) -> Network:
-    """What a baseline's head looks at; VAR and T2 see nothing of theirs."""
-    if expectation is Expectation.EWMA:
-        return Network(NetworkShape(channels, channels, "ewma")).eval()
-    return blank_trunk(channels, options)
+    """What a baseline's head looks at; VAR and T2 see nothing of theirs, so it is the cheapest."""
+    if expectation is Expectation.UNTRAINED:
+        return blank_trunk(channels, options)
+    return Network(NetworkShape(channels, channels, "ewma")).eval()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +128,19 @@ class Chunk:
 
 
 class Streams:
-    """Histories read side by side in chunks; a stream that comes to a history's end goes on at a random place."""
+    """Histories read side by side in chunks; a stream that comes to a history's end goes on at a random place.
 
-    def __init__(self, scaled: Sequence[Floats], options: FitOptions) -> None:
+    Of several ranks each reads the histories of its own devices, in its share of the streams.
+    """
+
+    def __init__(self, scaled: Sequence[Floats], options: FitOptions, ranks: Ranks = ALONE) -> None:
         self.length = chunk_length([len(values) for values in scaled], options)
-        self._pairs = list(zip((values[:-1] for values in scaled), missed_by_linear(scaled), strict=True))
+        self.count = max(1, options.streams // ranks.size)
+        missed = missed_by_linear(scaled)
+        self._pairs = [(scaled[device][:-1], missed[device]) for device in ranks.share(len(scaled))]
         self._ends = np.cumsum([len(seen) for seen, _ in self._pairs])
-        self._rng = np.random.default_rng(options.seed)
-        self._places = [(0, int(self._ends[0]))] * options.streams  # (device, its next reading); none is left of these
+        self._rng = np.random.default_rng(options.seed if ranks.leads else (options.seed, ranks.rank))
+        self._places = [(0, int(self._ends[0]))] * self.count  # (device, its next reading); none is left of these
 
     def next(self) -> Chunk:
         shape = (len(self._places), self.length, self._pairs[0][0].shape[1])
@@ -144,62 +172,24 @@ def chunk_length(lengths: Sequence[int], options: FitOptions) -> int:
 
 def missed_by_linear(scaled: Sequence[Floats]) -> list[Floats]:
     """Each reading but the first less what the best linear model of the one before expects: (time - 1, channels)."""
-    before = [np.clip(values[:-1], -INPUT_LIMIT, INPUT_LIMIT) for values in scaled]
-    inputs = [np.concatenate((seen, np.ones((len(seen), 1), np.float32)), axis=1) for seen in before]
-    pairs = [(x.astype(np.float64), y[1:].astype(np.float64)) for x, y in zip(inputs, scaled, strict=True)]
-    head = Normal.total([Normal(x.T @ x, x.T @ y) for x, y in pairs]).solve(1.0, np.ones(inputs[0].shape[1], np.bool_))
-    return [np.clip(y - x @ head.T, -INPUT_LIMIT, INPUT_LIMIT).astype(np.float32) for x, y in pairs]
+    channels = scaled[0].shape[1]
+    equations = Normal.blank(channels + 1, channels)
+    for values in scaled:
+        for rows in _stretches(len(values) - 1):
+            equations.add(_seen(values[:-1][rows]), values[1:][rows].astype(np.float64))
+    head = equations.solve(1.0, np.ones(channels + 1, np.bool_))
+    missed = spill.rows([len(values) - 1 for values in scaled], (channels,), np.float32)
+    for values, found in zip(scaled, missed, strict=True):
+        for rows in _stretches(len(found)):
+            found[rows] = np.clip(values[1:][rows] - _seen(values[:-1][rows]) @ head.T, -INPUT_LIMIT, INPUT_LIMIT)
+    return missed
 
 
-@dataclass(slots=True)
-class Normal:
-    """The normal equations of a ridge regression, which add up over devices."""
-
-    gram: Wide  # (inputs, inputs)
-    cross: Wide  # (inputs, channels)
-
-    @classmethod
-    def total(cls, equations: "Sequence[Normal]") -> "Normal":
-        return cls(np.sum([e.gram for e in equations], axis=0), np.sum([e.cross for e in equations], axis=0))
-
-    def solve(self, ridge: float, inputs: Flags) -> Floats:
-        """W of z[t+1] = W [h_t, z_t, 1]: (channels, inputs), 0 for the inputs that may not be used.
-
-        inputs: which may be, (inputs,) for all channels alike or (channels, inputs).
-        """
-        allowed = np.broadcast_to(inputs, (self.cross.shape[1], len(self.gram)))
-        head = np.zeros(allowed.shape)
-        for used in np.unique(allowed, axis=0):
-            alike = (allowed == used).all(axis=1)
-            gram = self.gram[np.ix_(used, used)]
-            found = np.linalg.solve(gram + ridge * np.eye(len(gram)), self.cross[np.ix_(used, alike)])
-            head[np.ix_(alike, used)] = found.T
-        return np.ascontiguousarray(head, np.float32)
+def _stretches(readings: int) -> Iterator[slice]:
+    return (slice(first, min(first + ROWS, readings)) for first in range(0, readings, ROWS))
 
 
-def foresight(network: Network, scaled: Sequence[Floats], learnt: float, inputs: Flags) -> Wide:
-    """Mean square of each channel's one-step error on what comes after the first share `learnt` of each device's
-    history, under one head for all that was fitted on what comes before: (channels,). scaled: (time, channels) a
-    device; inputs as `Normal.solve` takes them."""
-    cuts = [round(learnt * len(values)) for values in scaled]
-    before = [head_equations(network, values[:cut]) for values, cut in zip(scaled, cuts, strict=True)]
-    head = Normal.total(before).solve(1.0, inputs)
-    squares = [
-        np.square(values[cut:] - head_inputs(network, values)[cut - 1 : -1] @ head.T)
-        for values, cut in zip(scaled, cuts, strict=True)
-    ]
-    return np.asarray(np.concatenate(squares).mean(axis=0))
-
-
-@torch.inference_mode()
-def head_inputs(network: Network, scaled: Floats) -> Wide:
-    """What the head looks at after each reading of one device, (time, channels) scaled: (time, inputs)."""
-    hidden, _ = network.run(torch.from_numpy(scaled)[None], network.initial(1))  # (1, time, hidden)
-    seen = np.clip(scaled, -INPUT_LIMIT, INPUT_LIMIT)
-    return np.concatenate((hidden[0].numpy(), seen, np.ones((len(seen), 1))), axis=1).astype(np.float64)
-
-
-def head_equations(network: Network, scaled: Floats) -> Normal:
-    """What one device's history, (time, channels) scaled, says about the head."""
-    inputs = head_inputs(network, scaled)[:-1]
-    return Normal(inputs.T @ inputs, inputs.T @ scaled[1:].astype(np.float64))
+def _seen(values: Floats) -> Wide:
+    """What a linear model looks at: (time, channels + 1)."""
+    seen = np.clip(values, -INPUT_LIMIT, INPUT_LIMIT).astype(np.float64)
+    return np.concatenate((seen, np.ones((len(seen), 1))), axis=1)

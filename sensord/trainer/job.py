@@ -19,11 +19,13 @@ from sensord.model.bundle import (
     unpack,
 )
 from sensord.model.network import Network
-from sensord.trainer.calibrate import HELD_OUT, Calibration, calibrate, device_scaler, fleet_scaler
+from sensord.trainer.calibrate import HELD_OUT, calibrate, held_out_error
 from sensord.trainer.event_channels import learn_events
 from sensord.trainer.fit import FitOptions, baseline_trunk, fit_trunk
 from sensord.trainer.history import History
-from sensord.trainer.offline import replay
+from sensord.trainer.offline import watch
+from sensord.trainer.ranks import ALONE, Ranks
+from sensord.trainer.scaler import device_scaler, fleet_scaler
 from sensord.trainer.threshold import DAY_S, AlarmBudget, ThresholdRule
 
 Report = Callable[[str, int, int], None]  # (stage, done, of)
@@ -49,24 +51,38 @@ class Trained:
     bundle: Bundle
 
 
-def train(history: History, options: TrainOptions, report: Report = lambda stage, done, of: None) -> Trained:
-    """Fit, calibrate, evaluate beside the baselines, and pack. Raises HistoryUnusable."""
-    networks = trunks(history, options.fit, lambda done, of: report("fit", done, of))
+def train(
+    history: History,
+    options: TrainOptions,
+    report: Report = lambda stage, done, of: None,
+    ranks: Ranks = ALONE,
+) -> Trained:
+    """Fit, calibrate, evaluate beside the baselines, and pack. Of several ranks the leader does it, and the others
+    `lend_a_hand`. Raises HistoryUnusable, RankLost, SpillFull.
+    """
+    networks = trunks(history, options.fit, lambda done, of: report("fit", done, of), ranks)
     rule = AlarmBudget(options.alarm_budget, history.period_s)
-    metrics: dict[str, float] = {}
-    calibrations: dict[Expectation, Calibration] = {}
-    for number, (expectation, network) in enumerate(networks.items()):
-        calibration = calibrations[expectation] = calibrate(network, history.values, options.tuning, rule, expectation)
-        metrics[f"held_out_error_{expectation}"] = calibration.held_out_error
-        report("calibrate", number + 1, len(Expectation))
-    network, calibration = networks[Expectation.MODEL], calibrations[Expectation.MODEL]
+    network = networks[Expectation.MODEL]
+    calibration = calibrate(network, history.values, options.tuning, rule)
+    metrics = {f"held_out_error_{Expectation.MODEL}": calibration.held_out_error}
+    for number, baseline in enumerate(BASELINES, start=1):
+        report("calibrate", number, len(Expectation))
+        metrics[f"held_out_error_{baseline}"] = held_out_error(
+            networks[baseline], history.values, options.tuning, baseline
+        )
+    report("calibrate", len(Expectation), len(Expectation))
     metrics |= {"threshold_factor": calibration.factor, "held_out_beyond": calibration.held_out_beyond}
     profiles = with_events(network, history, options, calibration.profiles, rule)
     draft = assemble(network, history, options, profiles, metrics)
-    found = replay(draft.bundle, history.devices, options.max_gap_s, lambda done, of: report("evaluate", done, of))
+    alerts = watch(draft.bundle, history.devices, options.max_gap_s, lambda done, of: report("evaluate", done, of))
     device_days = history.readings * history.period_s / DAY_S
-    metrics |= {"alerts_on_history": len(found.alerts), "device_days": device_days}
+    metrics |= {"alerts_on_history": len(alerts), "device_days": device_days}
     return assemble(network, history, options, profiles, metrics)
+
+
+def lend_a_hand(history: History, options: TrainOptions, ranks: Ranks) -> None:
+    """A rank's part that doesn't lead: it fits along. Raises RankLost, SpillFull."""
+    fit_network(history, options.fit, lambda done, of: None, ranks)
 
 
 def with_events(
@@ -76,7 +92,9 @@ def with_events(
     return replace(profiles, events=learn_events(network, profiles, options.tuning, history.devices, rule))
 
 
-def fit_network(history: History, options: FitOptions, progress: Callable[[int, int], None]) -> Network:
+def fit_network(
+    history: History, options: FitOptions, progress: Callable[[int, int], None], ranks: Ranks = ALONE
+) -> Network:
     """The trunk, fitted on the first part of every device's history, scaled by its own scaler.
 
     The last part is left for `calibrate`, which asks of each channel whether the state foresees it better than the last
@@ -85,12 +103,14 @@ def fit_network(history: History, options: FitOptions, progress: Callable[[int, 
     torch.set_num_threads(1)  # a fixed number, or the same seed gives other weights
     fleet = fleet_scaler(list(history.values.values()))
     scaled = [device_scaler(values, fleet).apply(values) for values in history.values.values()]
-    return fit_trunk([values[: round((1 - HELD_OUT) * len(values))] for values in scaled], options, progress)
+    return fit_trunk([values[: round((1 - HELD_OUT) * len(values))] for values in scaled], options, progress, ranks)
 
 
-def trunks(history: History, options: FitOptions, progress: Callable[[int, int], None]) -> dict[Expectation, Network]:
+def trunks(
+    history: History, options: FitOptions, progress: Callable[[int, int], None], ranks: Ranks = ALONE
+) -> dict[Expectation, Network]:
     """What each expectation's head looks at. Only the model's is fitted."""
-    fitted, channels = fit_network(history, options, progress), len(history.channels)
+    fitted, channels = fit_network(history, options, progress, ranks), len(history.channels)
     return {Expectation.MODEL: fitted} | {each: baseline_trunk(each, channels, options) for each in BASELINES}
 
 

@@ -13,6 +13,7 @@ from sensord.readings import Floats, Integers, Partition, Readings
 
 NOWHERE = Partition("recording", 0)
 ROWS_AT_ONCE = 256  # of each device
+ROWS_IN_ALL = 1 << 16  # so many devices may there be that theirs are fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +40,48 @@ def replay(
     progress: Callable[[int, int], None] = lambda done, of: None,
     run: str = "replay",
 ) -> Replayed:
-    """Score every reading of every device, all devices side by side. progress: (readings done, of).
+    """Score every reading of every device, all devices side by side. progress: (readings done, of)."""
+    parts: list[list[Observation]] = [[] for _ in devices]
+    alerts = watch(bundle, devices, max_gap_s, progress, run, lambda device, seen: parts[device].append(seen))
+    channels = len(bundle.channels)
+    joined = [Observation.join(part) if part else Observation.blank(0, channels) for part in parts]
+    return Replayed(joined, alerts)
+
+
+def watch(
+    bundle: Bundle,
+    devices: Sequence[Recorded],
+    max_gap_s: float,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+    run: str = "replay",
+    keep: Callable[[int, Observation], None] = lambda device, seen: None,
+) -> list[Alert]:
+    """The alerts of `replay`, and nothing else held. keep: told what the next readings of a device gave, by its place.
 
     Recordings of different days go side by side, so that no device is silent here.
     """
     fleet = Fleet(bundle, Origin(bundle.manifest.fleet, NOWHERE, "", run), Limits(max_gap_s))
     longest = max((len(device.at) for device in devices), default=0)
     total, done = sum(len(device.at) for device in devices), 0
-    parts: list[list[Observation]] = [[] for _ in devices]
     alerts: dict[object, Alert] = {}
-    for start in range(0, longest, ROWS_AT_ONCE):
+    step = max(1, min(ROWS_AT_ONCE, ROWS_IN_ALL // max(len(devices), 1)))
+    for start in range(0, longest, step):
         block = [(i, device) for i, device in enumerate(devices) if len(device.at) > start]
-        readings, bounds = _block([device for _, device in block], start, done)
+        readings, bounds = _block([device for _, device in block], slice(start, start + step), done)
         observation = fleet.observe(readings)
         for (i, _), first, last in zip(block, bounds[:-1], bounds[1:], strict=True):
-            parts[i].append(observation.rows(first, last))
+            keep(i, observation.rows(first, last))
         for change in fleet.changes():
             earlier = alerts.get(change.alert.id, change.alert)
             alerts[change.alert.id] = change.alert.keeping(earlier)
         fleet.settle()
         done += len(readings)
         progress(done, total)
-    channels = len(bundle.channels)
-    joined = [Observation.join(part) if part else Observation.blank(0, channels) for part in parts]
-    return Replayed(joined, sorted(alerts.values(), key=lambda alert: (alert.opened_at, alert.device_id)))
+    return sorted(alerts.values(), key=lambda alert: (alert.opened_at, alert.device_id))
 
 
-def _block(devices: Sequence[Recorded], start: int, offset: int) -> tuple[Readings, list[int]]:
+def _block(devices: Sequence[Recorded], rows: slice, offset: int) -> tuple[Readings, list[int]]:
     """The next rows of each device as one batch, and where each device's rows begin and end in it."""
-    rows = slice(start, start + ROWS_AT_ONCE)
     lengths = [len(device.at[rows]) for device in devices]
     names = [device.device_id for device, length in zip(devices, lengths, strict=True) for _ in range(length)]
     at = np.concatenate([device.at[rows] for device in devices])

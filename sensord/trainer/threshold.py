@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from sensord import spill
 from sensord.model.bundle import Tuning
 from sensord.readings import Floats
 from sensord.trainer.tail import Tail
@@ -50,7 +51,7 @@ class RowShare:
     share: float = 0.025
 
     def factor(self, held_out: HeldOut, tuning: Tuning) -> float:
-        return float(np.quantile(np.concatenate(held_out.late), 1 - self.share))
+        return quantile(held_out.late, 1 - self.share)
 
     def part(self, share: float) -> "RowShare":
         return RowShare(self.share * share)
@@ -76,7 +77,7 @@ def optimism(held_out: HeldOut) -> float:
     What was left out of a short history is still much like what lies on both sides of it. The longer histories are, the
     less of the difference counts, and none from `YOUNG` readings on.
     """
-    late, left_out = (float(np.quantile(np.concatenate(each), SELDOM)) for each in (held_out.late, held_out.left_out))
+    late, left_out = (quantile(each, SELDOM) for each in (held_out.late, held_out.left_out))
     shortness = max(0.0, 1 - float(np.median([len(each) for each in held_out.left_out])) / YOUNG)
     return max(1.0, late / left_out) ** shortness if left_out > 0 else 1.0
 
@@ -89,8 +90,10 @@ def level_for(openings: float, scores: Sequence[Floats], tuning: Tuning) -> floa
     scores: (time,) a device, finite.
     """
     wanted = openings * sum(len(each) for each in scores)
-    reaching = [_reach(each, tuning) for each in scores]
-    levels = _levels(np.concatenate(reaching))
+    reaching = spill.rows([len(each) for each in scores], (), np.float32)
+    for each, reach in zip(scores, reaching, strict=True):
+        reach[:] = _reach(each, tuning)
+    levels = _levels(reaching)
     counts: list[int] = []
     for level in levels:
         peaks = [_peaks(each, reach, level, tuning) for each, reach in zip(scores, reaching, strict=True)]
@@ -117,11 +120,16 @@ def calm_scores(scores: Floats, level: float, tuning: Tuning) -> Floats:
     return np.asarray(scores[~loud | (places < first[stretch])], np.float32)
 
 
-def _levels(reach: Floats) -> Floats:
+def quantile(scores: Sequence[Floats], share: float) -> float:
+    """Of all scores, (time,) a device."""
+    return float(np.quantile(spill.joined(scores, np.float32), share, overwrite_input=True))
+
+
+def _levels(reaching: Sequence[Floats]) -> Floats:
     """Levels to try, falling: so many values lie beyond each that their number grows by half every `STEPS`."""
-    finite = reach[np.isfinite(reach)]
+    finite = spill.joined((reach[np.isfinite(reach)] for reach in reaching), np.float32)
     shares = np.exp(-np.arange(0, np.log(len(finite)), np.log(1.5) / STEPS))[::-1]
-    return np.asarray(np.unique(np.quantile(finite, 1 - shares))[::-1], np.float32)
+    return np.asarray(np.unique(np.quantile(finite, 1 - shares, overwrite_input=True))[::-1], np.float32)
 
 
 def _reach(scores: Floats, tuning: Tuning) -> Floats:

@@ -1,10 +1,12 @@
 """The daemon's scoring arithmetic run over whole histories. Used by `calibrate` and `event_channels`."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from sensord import spill
 from sensord.compiled import compiled, plain
 from sensord.detection import scorer
 from sensord.detection.scorer import Flags, Memory, Norms, Pace, Room
@@ -12,6 +14,7 @@ from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import Network
 from sensord.model.steps import Weights, weights_of
 from sensord.readings import Floats
+from sensord.trainer.threads import threaded
 
 _judge, _expect_next = scorer.judge, scorer.expect_next
 
@@ -38,15 +41,23 @@ def trace(
     histories: (time, channels) a device; rows: its row in the profiles.
     """
     norms, pace, weights = Norms.of(profiles), Pace.of(tuning), weights_of(network.cell)
-    channels = profiles.mean.shape[1]
-    room = Room.for_one(channels, norms.head.shape[1], weights)
-    traces = []
-    for values, row in zip(histories, rows, strict=True):
-        time = len(values)
-        score, (deviation, expected) = np.zeros(time, np.float32), np.zeros((2, time, channels), np.float32)
-        alarmed, memory = np.zeros(time, np.bool_), Memory.blank(1, network.state_size, channels)
-        _follow(plain(values), int(row), memory, norms, pace, weights, room, score, alarmed, deviation, expected)
-        traces.append(Trace(score, alarmed, deviation, (values - expected) / profiles.scale[row]))
+    channels, lengths = profiles.mean.shape[1], [len(values) for values in histories]
+    score, alarmed = spill.rows(lengths, (), np.float32), spill.rows(lengths, (), np.bool_)
+    deviation, error = (spill.rows(lengths, (channels,), np.float32) for _ in range(2))
+    traces = [Trace(*columns) for columns in zip(score, alarmed, deviation, error, strict=True)]
+
+    def follow(each: tuple[Floats, int, Trace]) -> None:
+        values, row, found = each
+        room, memory = (
+            Room.for_one(channels, norms.head.shape[1], weights),
+            Memory.blank(1, network.state_size, channels),
+        )
+        columns = found.score, found.alarmed, found.deviation, found.error
+        _follow(plain(values), int(row), memory, norms, pace, weights, room, *columns)
+        np.subtract(values, found.error, out=found.error)  # until here it is what was expected
+        np.divide(found.error, profiles.scale[row], out=found.error)
+
+    deque(threaded(follow, zip(histories, rows, traces, strict=True)), maxlen=0)
     return traces
 
 

@@ -80,8 +80,8 @@ def test_a_level_is_off_profile_only_at_the_wrong_hour() -> None:
     night = level.copy()
     night[(hours == 2) & (at > at[-1] - 86_400 * MICROSECONDS)] += 3  # normal at noon
     channel = OffProfile()
-    constants = channel.learn([Past(at, level, level)])[None]
-    calm, off = (highest_scores(channel, constants, [Past(at, z, z)], np.zeros(1, np.int64))[0] for z in (level, night))
+    constants = channel.learn([Past(at, level, level)])
+    calm, off = (highest_scores(channel, constants, Past(at, z, z)) for z in (level, night))
     assert calm[200:].max() < channel.least_limit < off.max()
     assert hours[int(off.argmax())] in (2, 3)
 
@@ -104,7 +104,7 @@ def test_every_event_channel_keeps_its_contract(channel: EventChannel) -> None:
     assert constants.shape == (channel.constants_width(2),)
     assert constants.dtype == np.float32
     assert np.isfinite(constants).all()
-    [scores] = highest_scores(channel, constants[None], [past], np.zeros(1, np.int64))
+    scores = highest_scores(channel, constants, past)
     assert np.isfinite(scores).all()
     assert (scores >= 0).all()
 
@@ -119,7 +119,7 @@ def scores_of(channel: EventChannel, z: Floats, learnt_from: Floats | None = Non
         return Past(START + np.arange(len(values)) * MICROSECONDS, values, values)
 
     constants = channel.learn([past(noise(2_000, seed=9) if learnt_from is None else learnt_from)])
-    return highest_scores(channel, constants[None], [past(z)], np.zeros(1, np.int64))[0]
+    return highest_scores(channel, constants, past(z))
 
 
 # --- one fault, one alert --------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import torch
 from sensord.model.cells import CELLS
 from sensord.model.network import Network
 from sensord.readings import Floats
-from sensord.trainer.fit import FitOptions, Streams, chunk_length, fit_trunk, head_equations, missed_by_linear
+from sensord.trainer.fit import FitOptions, Streams, chunk_length, fit_trunk, missed_by_linear
+from sensord.trainer.heads import head_equations
 
 QUICK = FitOptions(hidden=8, steps=3, streams=4, shortest=16)
 

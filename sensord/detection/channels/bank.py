@@ -3,7 +3,7 @@
 Used by `fleet` on live readings and by the trainer to set the limits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -113,19 +113,12 @@ def _score(place: int, seen: Seen, constants: Floats, state: Floats, strange: Fl
         _off_profile(seen, constants, state, strange)
 
 
-def highest_scores(channel: EventChannel, constants: Floats, pasts: Sequence[Past], rows: Integers) -> list[Floats]:
-    """The strangest channel's score through whole histories: (time,) a device.
-
-    constants: (profile rows, constants_width); rows: each device's row.
-    """
-    place, width = [each.name for each in EVENT_CHANNELS].index(channel.name), channel.state_width(pasts[0].z.shape[1])
-    found = []
-    for past, row in zip(pasts, rows.tolist(), strict=True):
-        scores, state = np.zeros(len(past.at), np.float32), np.zeros(width, np.float32)
-        own = plain(past.at), plain(past.z), plain(past.error), plain(constants[row])
-        _follow(place, *own, state, scores)
-        found.append(scores)
-    return found
+def highest_scores(channel: EventChannel, constants: Floats, past: Past) -> Floats:
+    """The strangest channel's score through a whole history: (time,). constants: (constants_width,)."""
+    place, width = [each.name for each in EVENT_CHANNELS].index(channel.name), channel.state_width(past.z.shape[1])
+    scores, state = np.zeros(len(past.at), np.float32), np.zeros(width, np.float32)
+    _follow(place, plain(past.at), plain(past.z), plain(past.error), plain(constants), state, scores)
+    return scores
 
 
 @compiled

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sensord.clock import MICROSECONDS
 from sensord.compiled import F32, compiled
 from sensord.detection.alerts import Kind
 from sensord.detection.channels.contract import Past, Seen
-from sensord.readings import Floats
+from sensord.readings import Floats, Integers
 
 HOURS = 24
 HOUR_US = 3_600 * MICROSECONDS
@@ -43,21 +44,15 @@ class OffProfile:
 
     def learn(self, histories: Sequence[Past]) -> Floats:
         channels = histories[0].z.shape[1]
-        at = np.concatenate([past.at for past in histories])
-        z = np.concatenate([past.z for past in histories])
-        hour = at // HOUR_US % HOURS
         longest = max(int(past.at[-1] - past.at[0]) for past in histories)
         mean, spread = np.zeros((HOURS, channels)), np.ones((HOURS, channels))
-        known = longest >= DAYS * HOURS * HOUR_US
-        for each in range(HOURS if known else 0):
-            here = z[hour == each]
-            known &= bool((np.isfinite(here).sum(axis=0) >= READINGS).all())
-            if not known:
-                break
-            mean[each], spread[each] = np.nanmean(here, axis=0), np.nanstd(here, axis=0)
+        count = np.sum([_by_hour(past, np.isfinite(past.z)) for past in histories], axis=0)
+        known = longest >= DAYS * HOURS * HOUR_US and bool((count >= READINGS).all())
+        if known:
+            mean = np.sum([_by_hour(past, past.z) for past in histories], axis=0) / count
+            squares = [_by_hour(past, np.square(past.z - mean[_hour(past)])) for past in histories]
+            spread = np.sqrt(np.sum(squares, axis=0) / count)
         spread = np.maximum(spread, LEAST_SPREAD)
-        if not known:
-            mean[:], spread[:] = 0, 1
         return np.concatenate(([float(known)], mean.ravel(), spread.ravel())).astype(np.float32)
 
     @staticmethod
@@ -82,3 +77,13 @@ class OffProfile:
             usual_spread = spread[one + j] * (ONE - part) + spread[other + j] * part
             strange[j] = abs(off) / usual_spread if tells else ZERO
         state[-1] = long
+
+
+def _hour(past: Past) -> Integers:
+    return np.asarray(past.at // HOUR_US % HOURS, np.int64)
+
+
+def _by_hour(past: Past, values: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Sums of values (time, channels) over each hour of the day, NaN left out: (24, channels)."""
+    hour, known = _hour(past), np.nan_to_num(values)
+    return np.stack([np.bincount(hour, column, HOURS) for column in known.T], axis=1)

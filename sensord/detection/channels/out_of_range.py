@@ -37,13 +37,12 @@ class OutOfRange:
         return 3 * channels
 
     def learn(self, histories: Sequence[Past]) -> Floats:
-        z = np.concatenate([past.z for past in histories])
-        seen = np.isfinite(z)
-        low = np.where(seen, z, np.inf).min(axis=0)
-        high = np.where(seen, z, -np.inf).max(axis=0)
+        low = np.min([np.fmin.reduce(past.z, axis=0, initial=np.inf) for past in histories], axis=0)
+        high = np.max([np.fmax.reduce(past.z, axis=0, initial=-np.inf) for past in histories], axis=0)
+        count = np.sum([np.isfinite(past.z).sum(axis=0) for past in histories], axis=0)
         known = np.isfinite(low)
         low, high = np.where(known, low, 0), np.where(known, high, 0)
-        margin = np.maximum(MARGIN * (high - low), LEAST_MARGIN) * (1 + YOUNG / np.maximum(seen.sum(axis=0), 1))
+        margin = np.maximum(MARGIN * (high - low), LEAST_MARGIN) * (1 + YOUNG / np.maximum(count, 1))
         return np.concatenate((low, high, margin)).astype(np.float32)
 
     @staticmethod

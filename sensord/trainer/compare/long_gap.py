@@ -17,8 +17,10 @@ from sensord.detection.baselines import BASELINES, Expectation
 from sensord.detection.scorer import Flags
 from sensord.model.network import Network
 from sensord.readings import Floats
-from sensord.trainer.calibrate import RIDGE, Scaler, device_scaler, fleet_scaler
-from sensord.trainer.fit import FitOptions, baseline_trunk, fit_trunk, head_equations, head_inputs
+from sensord.trainer.calibrate import RIDGE
+from sensord.trainer.fit import FitOptions, baseline_trunk, fit_trunk
+from sensord.trainer.heads import head_equations, head_inputs
+from sensord.trainer.scaler import Scaler, device_scaler, fleet_scaler
 
 CHANNELS = 3  # command, load, response
 COMMAND, HOLD = 3, 8  # readings that the command lasts, and load and response
