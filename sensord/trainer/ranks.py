@@ -5,9 +5,8 @@ at every step. What comes after the fit is the leader's business alone.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import ContextManager
 
 import torch
 from torch import distributed, nn
@@ -34,7 +33,7 @@ class Ranks:
         """The module with its gradients averaged over all processes, and the leader's weights to begin with."""
         return nn.parallel.DistributedDataParallel(module) if self.size > 1 else module
 
-    def together(self) -> ContextManager[None]:
+    def together(self) -> AbstractContextManager[None]:
         """Around work that waits for the others. Raises RankLost when one of them is gone."""
         return self._guarded() if self.size > 1 else nullcontext()
 
