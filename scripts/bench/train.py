@@ -80,7 +80,7 @@ class Found:
 @click.option("--devices", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--readings", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Of all devices.")
 @click.option("--channels", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--steps", type=click.IntRange(min=0), default=600, show_default=True, help="trainer.steps.")
+@click.option("--steps", type=click.IntRange(min=1), default=600, show_default=True, help="trainer.steps.")
 @click.option("--processes", default="1,2", show_default=True, help="How many, separated by commas.")
 @click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
@@ -95,9 +95,9 @@ def main(devices: int, readings: int, channels: int, steps: int, processes: str,
 def measured(folder: Path, load: Load, counts: Sequence[int], rounds: int) -> Found:
     """Every number of processes takes its turn in every round."""
     small, file = folder / "small.csv", folder / "history.csv"
-    write(small, Load(WARM_UP[0], WARM_UP[0] * WARM_UP[1], load.channels, 0))
+    write(small, Load(WARM_UP[0], WARM_UP[0] * WARM_UP[1], load.channels, 1))
     write(file, load)
-    train(folder, small, 0)
+    train(folder, small, 1)
     runs: dict[int, list[Ran]] = {count: [] for count in counts}
     for _ in range(rounds):
         for count in counts:

@@ -37,7 +37,7 @@ def test_ranks_of_one_device_read_it_at_other_places() -> None:
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    write(tmp_path / "history.csv", Load(devices=4, readings=2_000, channels=3, steps=0))
+    write(tmp_path / "history.csv", Load(devices=4, readings=2_000, channels=3, steps=1))
     return tmp_path / "history.csv"
 
 
