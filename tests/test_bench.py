@@ -150,3 +150,17 @@ def test_the_cost_of_a_device_is_measured_for_each_size(tmp_path: Path) -> None:
     assert all(one["snapshot_s"] > 0 and one["adopt_s"] > 0 for one in found["sizes"])
     assert set(found["largest_to_smallest"]) == {"in order", "at random"}
     assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_training_is_timed_for_each_number_of_processes() -> None:
+    command = ["scripts/bench/train", "--devices", "4", "--readings", "1201", "--channels", "2", "--json"]
+    command += ["--steps", "2", "--processes", "1,2"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(found["by_processes"]) == {"1", "2"}
+    assert all(one["rounds"] == [one["median_s"]] and one["cpu_s"] > 0 for one in found["by_processes"].values())
+    assert all(one["anonymous_mb"] > 50 for one in found["by_processes"].values())
+    assert found["load"]["readings"] == 1_201
+    assert {"python", "sensord", "torch", "numba"} <= found["versions"].keys()

@@ -12,6 +12,7 @@ temporary files is left out: the system takes its pages back when it needs them.
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -49,18 +50,23 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How long one training took, and its largest anonymous memory."""
+    """How long one training took, by the clock and of all cores together, and its largest anonymous memory."""
 
     seconds: float
+    cpu_s: float
     anonymous_mb: float
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """By so many processes: seconds of each round, their median, readings a second, and the most memory."""
+    """By so many processes: seconds of each round, their median, readings a second, and the most memory.
+
+    cpu_s: the median of the seconds of all cores together, which other work on the machine hardly changes.
+    """
 
     rounds: list[float]
     median_s: float
+    cpu_s: float
     readings_per_s: int
     anonymous_mb: int
 
@@ -109,8 +115,9 @@ def measured(folder: Path, load: Load, counts: Sequence[int], rounds: int) -> Fo
 
 def figures_of(runs: Sequence[Ran], readings: int) -> Figures:
     median = statistics.median(ran.seconds for ran in runs)
-    most = max(ran.anonymous_mb for ran in runs)
-    return Figures([round(ran.seconds, 1) for ran in runs], round(median, 1), round(readings / median), round(most))
+    cpu_s = round(statistics.median(ran.cpu_s for ran in runs), 1)
+    most = round(max(ran.anonymous_mb for ran in runs))
+    return Figures([round(ran.seconds, 1) for ran in runs], round(median, 1), cpu_s, round(readings / median), most)
 
 
 def write(file: Path, load: Load) -> None:
@@ -134,7 +141,7 @@ def train(folder: Path, file: Path, steps: int, processes: int = 1) -> Ran:
     command = [*start, "sensord", "train", str(file), "--fleet", "bench", "--out", str(folder / "bundle")]
     settings = {"SENSORD_TRAINER__STEPS": str(steps)}
     with (folder / "said.txt").open("w+", encoding="utf-8") as said:
-        began = time.monotonic()
+        began, used = time.monotonic(), cpu_s()
         child = subprocess.Popen(command, env=os.environ | settings, stdout=said, stderr=said)
         most = 0.0
         while child.poll() is None:
@@ -144,7 +151,13 @@ def train(folder: Path, file: Path, steps: int, processes: int = 1) -> Ran:
         if child.returncode:
             said.seek(0)
             raise click.ClickException(said.read())
-    return Ran(seconds, most)
+    return Ran(seconds, cpu_s() - used, most)
+
+
+def cpu_s() -> float:
+    """Of all that has run and ended here."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def anonymous_mb(pid: int) -> float:
@@ -160,10 +173,12 @@ def anonymous_mb(pid: int) -> float:
 def text(found: Found) -> str:
     """The figures for people."""
     load = found.load
-    lines = [f"{'processes':>9}{'seconds':>9}{'readings/s':>12}{'anonymous MB':>14}  rounds"]
+    lines = [f"{'processes':>9}{'seconds':>9}{'CPU s':>8}{'readings/s':>12}{'anonymous MB':>14}  rounds"]
     for count, one in found.by_processes.items():
         rounds = " ".join(f"{seconds:.1f}" for seconds in one.rounds)
-        lines.append(f"{count:>9}{one.median_s:>9.1f}{one.readings_per_s:>12,}{one.anonymous_mb:>14,}  {rounds}")
+        lines.append(
+            f"{count:>9}{one.median_s:>9.1f}{one.cpu_s:>8.1f}{one.readings_per_s:>12,}{one.anonymous_mb:>14,}  {rounds}"
+        )
     lines += [
         "",
         f"{load.readings:,} readings of {load.devices:,} devices, {load.channels} channels, {found.file_mb} MB of CSV; "

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+import torch
 from rich.table import Table
 
 from sensord.cli.context import engine_of, settings_of
@@ -61,6 +62,7 @@ def train(
     """
     settings = settings_of(ctx, {"trainer.seed": seed})
     key = _signing_key(settings, promote)
+    _check_device(settings)
     if out is not None and promote:
         raise click.UsageError("--promote needs the registry, --out leaves it out")
     name = _fleet(settings, fleet)
@@ -102,6 +104,14 @@ def _options(settings: Settings, name: str, alarm_budget: float | None) -> Train
     if fleet is None:
         return TrainOptions(name, alarm_budget or 0.05, fit=fit)
     return TrainOptions(name, alarm_budget or fleet.alarm_budget, fleet.max_gap_s, fleet.units, fit)
+
+
+def _check_device(settings: Settings) -> None:
+    if settings.trainer.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsInvalid(
+            'trainer.device is "cuda", and there is no GPU that this torch can use: mend its driver, install torch for '
+            'CUDA, or set it to "cpu"'
+        )
 
 
 def _configured_channels(settings: Settings, name: str) -> tuple[str, ...] | None:

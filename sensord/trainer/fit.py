@@ -68,7 +68,10 @@ def fit_trunk(scaled: Sequence[Floats], options: FitOptions, progress: Progress,
     if not options.steps or not list(network.parameters()):
         return network
     with ranks.together():
-        _descend(Forecaster(network, options.hidden).to(options.device), scaled, options, progress, ranks)
+        forecaster = (
+            Forecaster(network, options.hidden).to(options.device).train()
+        )  # cuDNN's LSTM learns in no other mode
+        _descend(forecaster, scaled, options, progress, ranks)
     return network.eval().to("cpu")
 
 

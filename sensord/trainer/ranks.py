@@ -63,12 +63,12 @@ def joined(device: str) -> Iterator[Ranks]:
         return
     on_gpu = device == "cuda"
     try:
-        distributed.init_process_group("nccl" if on_gpu else "gloo")
-    except (RuntimeError, ValueError) as error:
-        raise RankLost(f"the processes that torchrun started did not find each other: {error}") from error
-    try:
         if on_gpu:
             torch.cuda.set_device(distributed.get_node_local_rank())
+        distributed.init_process_group("nccl" if on_gpu else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise RankLost(f"the processes that torchrun started can't work together: {error}") from error
+    try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()

@@ -79,3 +79,16 @@ def test_the_head_finds_what_the_state_knows() -> None:
         head = equations.solve(1.0, inputs).astype(np.float64).T
         left.append(float(np.trace(head.T @ equations.gram @ head - 2 * head.T @ equations.cross)))
     assert left[0] < left[1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_gpu_fits_the_same_trunk_but_for_rounding(cell: str) -> None:
+    one, other = (
+        fit_trunk(
+            histories(100, 80), FitOptions(8, cell, steps=3, streams=4, shortest=16, noise=0, device=device), quiet
+        )
+        for device in ("cpu", "cuda")
+    )
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-2)
