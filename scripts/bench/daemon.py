@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,6 +68,15 @@ class Daemon:
         """Raises Failed."""
         if self.process.poll() is not None:
             raise Failed(f"the daemon ended with {self.process.returncode}:\n{self.log.read_text()[-4_000:]}")
+
+    def processor_s(self) -> tuple[float, float]:
+        """How long its threads have run, and how long they were ready to and had no core."""
+        ran = waited = 0
+        for one in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+            with suppress(OSError):  # a thread that has just ended
+                times = one.read_text().split()
+                ran, waited = ran + int(times[0]), waited + int(times[1])
+        return ran / 1e9, waited / 1e9
 
     def drain(self) -> None:
         """End it as an operator would. Raises Failed where it can't, or where it couldn't read a record."""

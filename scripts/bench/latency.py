@@ -12,8 +12,8 @@ the producer, the broker, the daemon and the wait for the commit that is due, `c
 column leaves the producer out: it begins when the broker has acknowledged the reading.
 
 The PostgreSQL of its own runs without fsync; name one with --store for what a disk adds. All share one machine, so
-where it is busy, that is measured too. The producer is Python: where it can't keep up, the rate reached is below the
-one asked for.
+where it is busy, that is measured too: how long the daemon waited for a core says by how much. The producer is Python:
+where it can't keep up, the rate reached is below the one asked for.
 """
 
 import json
@@ -55,18 +55,20 @@ Report = Callable[[str, int, int], None]
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What the producer did. faults, acknowledged: when each faulty reading was sent, and when the broker had it; wall
-    time in seconds."""
+    time in seconds. daemon_s: how long the daemon ran meanwhile, and how long it waited for a core."""
 
     readings: int
     seconds: float
     faults: dict[Place, float]
     acknowledged: dict[Place, float]
+    daemon_s: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """All that is printed. acknowledged_s: the latency less the producer's part. Rates in readings/s; full_rate: None
-    where it wasn't measured. missed: faults without an alert; unasked: alerts without a fault."""
+    where it wasn't measured. missed: faults without an alert; unasked: alerts without a fault. daemon_ran_s,
+    daemon_waited_s: for a core, all its threads together."""
 
     latency_s: dict[str, float]
     acknowledged_s: dict[str, float]
@@ -79,6 +81,8 @@ class Found:
     rate_asked: int
     rate_reached: int
     seconds: float
+    daemon_ran_s: float
+    daemon_waited_s: float
     workload: Workload
     kafka: str
     store: str
@@ -171,6 +175,7 @@ def filled(load: Workload, used: Servers, report: Report) -> Iterator[str]:
 def observed(command: Sequence[str], daemon: Daemon) -> tuple[Sent, dict[Place, float]]:
     """Run the producer and look for alerts until those of all its faults are there, or don't come."""
     seen: dict[Place, float] = {}
+    before = daemon.processor_s()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
         try:
             while sender.poll() is None:
@@ -181,13 +186,14 @@ def observed(command: Sequence[str], daemon: Daemon) -> tuple[Sent, dict[Place, 
             sender.kill()
     if sender.returncode:
         raise click.ClickException(f"the producer ended with {sender.returncode}")
+    ran, waited = (after - was for was, after in zip(before, daemon.processor_s(), strict=True))
     told = json.loads(output.splitlines()[-1])
     faults = {(partition, offset): at for partition, offset, at, _ in told["faults"]}
     acknowledged = {(partition, offset): at for partition, offset, _, at in told["faults"]}
     deadline = time.monotonic() + LAST_ALERTS_S
     while not faults.keys() <= seen.keys() and time.monotonic() < deadline:
         look(daemon.engine, seen)
-    return Sent(told["readings"], told["seconds"], faults, acknowledged), seen
+    return Sent(told["readings"], told["seconds"], faults, acknowledged, (ran, waited)), seen
 
 
 def look(engine: Engine, seen: dict[Place, float]) -> None:
@@ -221,6 +227,7 @@ def judged(
         asked,
         round(sent.readings / sent.seconds),
         sent.seconds,
+        *sent.daemon_s,
         load,
         used.kafka_is,
         used.store_is,
@@ -246,6 +253,7 @@ def text(found: Found) -> str:
         f"commits every {interval:g} s; p99 less that: {found.p99_less_commit_interval_s:.3f} s",
         f"{found.alerts} alerts; {found.missed} faults without one, {found.unasked} alerts without a fault",
         f"{found.rate_reached:,} readings/s for {found.seconds:.0f} s; asked for: {found.rate_asked:,}{full}",
+        f"the daemon ran for {found.daemon_ran_s:.1f} s and waited {found.daemon_waited_s:.1f} s for a core",
         f"{load.devices:,} devices, {load.channels} channels; {load.partitions} partitions; hidden {load.hidden}",
         f"Kafka: {found.kafka}; database: {found.store}",
         ", ".join(f"{name} {value}" for name, value in (found.machine | found.versions).items()),
