@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import client_config
-from sensord.stream.kafka import SESSION_TIMEOUT_S, _group_config
+from sensord.stream.kafka import POLL_LIMIT_S, SESSION_TIMEOUT_S, _group_config
 
 POLL_MS = 300
 
@@ -40,7 +40,8 @@ def main(kafka: str, topic: str, decode: bool) -> None:
 def at_beginning(kafka: str, topic: str) -> tuple[KafkaConsumer, int]:
     """A consumer of a whole topic, and how many records that is."""
     settings = KafkaSettings(bootstrap_servers=kafka, group_id=f"bench-{uuid4().hex[:8]}")
-    consumer = KafkaConsumer(**client_config(settings) | _group_config(settings, SESSION_TIMEOUT_S))
+    config = client_config(settings) | _group_config(settings, SESSION_TIMEOUT_S, POLL_LIMIT_S)
+    consumer = KafkaConsumer(**config)
     tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
     total = sum(consumer.end_offsets(tps).values())
     consumer.assign(tps)
