@@ -25,7 +25,6 @@ IN_TRANSACTION = 400
 NEW_AT_ONCE = 50  # in one record
 CROWDING = 25  # new devices for each reading of those that stay, at most: these speak before too many are new ones
 MOST_DEVICES = 1_000  # of a partition
-CROWD_MB = 560.0  # snapshots of who came and of who went, one after another
 CROWD_S = 1_800.0
 NEW_PARTITIONS_S = 60.0  # the client asks for metadata every 30 s
 
@@ -282,14 +281,12 @@ SCENARIOS = (
         "100,000 devices come once, kill -9 among them",
         killed_in_the_crowd,
         partial(crowded_topic, 100_000),
-        memory_mb=CROWD_MB,
     ),
     Scenario(
         "new-devices-million",
         "1,000,000 devices come once, kill -9 among them",
         killed_in_the_crowd,
         partial(crowded_topic, 1_000_000),
-        memory_mb=CROWD_MB,
         only_named=True,
     ),
     Scenario("aborted-transactions", "kill -9 among aborted transactions", killed_among_aborted, transactional_topic),
