@@ -34,7 +34,7 @@ import numpy as np
 from sqlalchemy import Engine, select
 
 from scripts.bench.daemon import Daemon, running, watch
-from scripts.bench.surroundings import Servers, machine, servers
+from scripts.bench.surroundings import Servers, machine, server_options, servers
 from scripts.bench.throughput import ANSWER_WITHIN_S, PACKAGES
 from scripts.bench.workload import TUNING, Workload, bundle, fill
 from sensord.cli.recordings import progress_bars
@@ -99,14 +99,7 @@ class Found:
 @click.option("--readings", type=click.IntRange(min=1), default=300_000, show_default=True, help="For the full rate.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=120.0, show_default=True, help="At a steady rate.")
 @click.option("--faults-every", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Seconds.")
-@click.option(
-    "--kafka", envvar="SENSORD_TEST_KAFKA", help="Broker, HOST:PORT; else an Apache Kafka or embedded one of its own."
-)
-@click.option(
-    "--store",
-    envvar="SENSORD_TEST_POSTGRES",
-    help="postgresql://..., beside which databases are made, or sqlite; else a PostgreSQL of its own, or SQLite.",
-)
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
 def main(
     devices: int,

@@ -33,7 +33,7 @@ from kafka import KafkaAdminClient
 from scripts.bench.daemon import Failed
 from scripts.bench.peer.__main__ import PEERS
 from scripts.bench.peer.meter import TOLD
-from scripts.bench.surroundings import Servers, machine, servers
+from scripts.bench.surroundings import Servers, machine, server_options, servers
 from scripts.bench.throughput import ANSWER_WITHIN_S, PACKAGES, Contender, run, turns
 from scripts.bench.workload import Workload, bundle, fill
 from sensord.cli.recordings import progress_bars
@@ -103,12 +103,7 @@ class Found:
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=20.0, show_default=True, help="For each peer.")
 @click.option("--warm-up", type=click.IntRange(min=1), default=2_000, show_default=True, help="Readings not timed.")
 @click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--kafka", envvar="SENSORD_TEST_KAFKA", help="Broker, HOST:PORT; else an Apache Kafka of its own.")
-@click.option(
-    "--store",
-    envvar="SENSORD_TEST_POSTGRES",
-    help="postgresql://..., beside which databases are made, or sqlite; else a PostgreSQL of its own, or SQLite.",
-)
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
 def main(
     devices: int,

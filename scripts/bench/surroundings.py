@@ -2,14 +2,18 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import click
 
 from tests.services import ServerUnavailable, apache_kafka, embedded_kafka, postgresql
 
 SQLITE = "sqlite"
+Command = TypeVar("Command", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,21 @@ def servers(kafka: str | None, store: str | None) -> Iterator[Servers]:
             except ServerUnavailable as error:
                 store, store_is = SQLITE, f"SQLite ({error})"
         yield Servers(kafka, kafka_is, None if store == SQLITE else store, store_is)
+
+
+def server_options(command: Command) -> Command:
+    """--kafka and --store, as `servers` takes them."""
+    store = click.option(
+        "--store",
+        envvar="SENSORD_TEST_POSTGRES",
+        help="postgresql://..., beside which databases are made, or sqlite; else a PostgreSQL of its own, or SQLite.",
+    )
+    kafka = click.option(
+        "--kafka",
+        envvar="SENSORD_TEST_KAFKA",
+        help="Broker, HOST:PORT; else an Apache Kafka or embedded one of its own.",
+    )
+    return kafka(store(command))
 
 
 def machine() -> dict[str, str]:

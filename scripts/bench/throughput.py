@@ -29,7 +29,7 @@ from uuid import uuid4
 import click
 
 from scripts.bench import daemon
-from scripts.bench.surroundings import Servers, machine, servers
+from scripts.bench.surroundings import Servers, machine, server_options, servers
 from scripts.bench.workload import Workload, bundle, fill
 from sensord.cli.recordings import progress_bars
 from sensord.settings import KafkaSettings
@@ -91,14 +91,7 @@ class Found:
 @click.option("--skew", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="Of `skewed`.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Of `workers`.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option(
-    "--kafka", envvar="SENSORD_TEST_KAFKA", help="Broker, HOST:PORT; else an Apache Kafka or embedded one of its own."
-)
-@click.option(
-    "--store",
-    envvar="SENSORD_TEST_POSTGRES",
-    help="postgresql://..., beside which databases are made, or sqlite; else a PostgreSQL of its own, or SQLite.",
-)
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
 def main(
     devices: int,
