@@ -3,7 +3,7 @@
 Written by `stream`, consumed by `detection`; `store` and `daemon` pass them along.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol, Self
 
@@ -40,6 +40,18 @@ class RawRecord(Protocol):
     def key(self) -> bytes | None: ...
     @property
     def value(self) -> bytes | None: ...
+
+
+def parts(records: Sequence[RawRecord], most_bytes: int) -> Iterator[Sequence[RawRecord]]:
+    """Consecutive records in parts whose values have about so many bytes together, each of one record at least."""
+    first = size = 0
+    for number, record in enumerate(records):
+        size += len(record.value or b"")
+        if size >= most_bytes:
+            yield records[first : number + 1]
+            first, size = number + 1, 0
+    if first < len(records):
+        yield records[first:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from sensord.detection.reorder import REORDER_PAGE, Reorder
 from sensord.errors import BundleAwaited, OffsetsLost, PartitionLost, SensordError, StoreUnavailable, Unreachable
 from sensord.metrics import Metrics
 from sensord.model.bundle import Bundle
-from sensord.readings import Partition, RawRecord
+from sensord.readings import Partition, RawRecord, parts
 from sensord.store.progress import Checkpoint, Claim, Progress
 from sensord.stream.decoders import Decoder
 from sensord.stream.source import Batch, Bounds, Source
@@ -34,7 +34,9 @@ log = structlog.get_logger()
 
 ACCEPT_GAP = "to go on without what is lost, run once with --accept-gap"
 ADOPTING_S = 5.0  # then it polls, or the group and the watchdog would give up who adopts many
-CROWDED = 1.1  # times the devices that a partition may have
+CROWDED = 1.1  # times the devices that a partition may have: no commit without making room
+OVERCROWDED = 2.0  # times: nothing more is taken in before there is room
+PART_BYTES = 128 << 10  # taken in at a time, since one poll may bring tens of thousands of new devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Rules:
     accept_gap: bool = False
     accept_bad: bool = False
     device: str = "cpu"
+    part_bytes: int = PART_BYTES
 
 
 class Loop:
@@ -92,7 +95,7 @@ class Loop:
         self._standstill = Standstill(rules.pace.standstill_s)
         self._feeder = feeder or ThreadPoolExecutor(1, "feeder")
         self._saver = saver or AtOnce()
-        self._feeding: Future[list[tuple[Shard, Progressed | None]]] | None = None
+        self._feeding: Future[list[tuple[Shard, list[Progressed]]]] | None = None
         self._log_answers = True  # when it was last asked, or since it last brought something
 
     @property
@@ -116,10 +119,12 @@ class Loop:
         self._end_feeding()
         self._follow_assignment(batch)
         self._begin_feeding(batch)
-        if self._unclaimed or self._commit.due(now := self._clock.monotonic()) or self._inspection.due(now):
+        due = self._commit.due(now := self._clock.monotonic()) or self._inspection.due(now)
+        if due or self._unclaimed or self._overcrowded():
             self._end_feeding()  # nothing below may see a partition between two states
             self._end_saving()
             self._adopt_unclaimed()
+            self._make_room()
             self._save_when_due()
             self._inspect_when_due()
         self._watchdog.tick()
@@ -130,26 +135,35 @@ class Loop:
         """Have a batch observed on a thread of its own, so that the next poll need not wait for it.
 
         Until `_end_feeding` all shards belong to that thread. Of a partition that is adopted later nothing is taken:
-        what was polled before doesn't follow on from its state.
+        what was polled before doesn't follow on from its state. Nor does what follows on readings that found no room.
         """
         fed = [(self.shards[p], records) for p, records in batch.records.items() if p in self.shards]
-        if fed := [(shard, records) for shard, records in fed if not shard.held]:
+        full = self._overcrowded()
+        if fed := [(shard, records) for shard, records in fed if not shard.held and shard not in full]:
             self._feeding = self._feeder.submit(lambda: [(shard, self._feed(shard, records)) for shard, records in fed])
 
-    def _feed(self, shard: Shard, records: Sequence[RawRecord]) -> Progressed | None:
+    def _feed(self, shard: Shard, records: Sequence[RawRecord]) -> list[Progressed]:
+        """Take records in as long as there is room for their devices, and the shard isn't held."""
+        told: list[Progressed] = []
         with self._metrics.score_seconds.labels(shard.name).time():
-            return shard.feed(records)
+            for part in parts(records, self._rules.part_bytes):
+                if (progressed := shard.feed(part)) is None:
+                    break
+                told.append(progressed)
+                if self._crowded(shard, OVERCROWDED):
+                    break
+        return told
 
     def _end_feeding(self) -> None:
         """Wait for what is being observed, and act on what came of it."""
         if self._feeding is None:
             return
         feeding, self._feeding = self._feeding, None
-        for shard, progressed in feeding.result():
-            if progressed is None:
-                self._hold(shard)
-            else:
+        for shard, told in feeding.result():
+            for progressed in told:
                 self._metrics.progressed(shard.name, progressed)
+            if shard.held:
+                self._hold(shard)
 
     def _hold(self, shard: Shard) -> None:
         self._source.hold(shard.partition)
@@ -357,7 +371,7 @@ class Loop:
         now = self._clock.monotonic()
         if not self._commit.due(now):
             return
-        wanted = self._snapshot.due(now) or any(self._crowded(shard) for shard in self.shards.values())
+        wanted = self._snapshot.due(now) or any(self._crowded(shard, CROWDED) for shard in self.shards.values())
         boundary = wanted and not any(shard.saving for shard in self.shards.values())
         self._save(boundary)
         self._commit.reset(now)
@@ -436,9 +450,23 @@ class Loop:
                 if shard.name == fleet and not shard.replaying and (closed := shard.accept(wanted)):
                     log.info("accepted", fleet=fleet, partition=str(shard.partition), alerts=sorted(map(str, closed)))
 
-    def _crowded(self, shard: Shard) -> bool:
-        """So many devices that it can't wait for the next snapshot."""
-        return len(shard.fleet.devices) > CROWDED * self._most_devices(shard)
+    def _overcrowded(self) -> list[Shard]:
+        """Those of so many devices that they can't wait for the next commit."""
+        return [shard for shard in self.shards.values() if self._crowded(shard, OVERCROWDED)]
+
+    def _make_room(self) -> None:
+        """Have those that are overcrowded forget devices, and read on from where they had stopped."""
+        if full := self._overcrowded():
+            self._wait_for_saver()  # its snapshot would be of devices that are gone
+            self._end_saving()
+            self._save(boundary=True)
+            for shard in full:
+                if self.shards.get(shard.partition) is shard and not shard.held:
+                    self._source.start(shard.partition, shard.position)
+
+    def _crowded(self, shard: Shard, times: float) -> bool:
+        """More devices than so many times what it may have, and it is able to forget some."""
+        return not shard.replaying and len(shard.fleet.devices) > times * self._most_devices(shard)
 
     def _most_devices(self, shard: Shard) -> int:
         return self._rules.fleets[shard.partition.topic].max_devices

@@ -17,8 +17,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sensord.daemon.loop import ADOPTING_S
 from sensord.daemon.policy import Pace
 from sensord.daemon.shard import Progressed, Shard
+from sensord.detection.fleet import Fleet, Observation
 from sensord.errors import OffsetsLost, StateUnreadable, Unreachable
-from sensord.readings import Partition, RawRecord
+from sensord.readings import Partition, RawRecord, Readings
 from sensord.store.alerts import AlertFilter, accept, history, list_alerts
 from sensord.store.progress import Checkpoint, Claim, Progress
 from sensord.store.schema import metadata
@@ -467,6 +468,29 @@ def test_more_devices_than_fit_make_the_oldest_leave(here: World) -> None:
     assert "pump-6001" in shard.fleet.devices.slots
     assert {row.close_reason for row in list_alerts(here.engine, AlertFilter())} == {"evicted"}
     assert {page for number, page in here.pages() if number == 1} == {0}, "pages of the gone are gone"
+
+
+def test_a_crowd_waits_outside_until_there_is_room(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many new devices one poll brings, and however seldom the daemon commits: state stays small."""
+    here.send_fault(seconds=400)
+    for number in range(3_000):
+        here.send(3 + 2 * number, 500 + number, 0.0)
+    most, observe = 0, Fleet.observe
+
+    def watched(fleet: Fleet, readings: Readings) -> Observation:
+        nonlocal most
+        observation = observe(fleet, readings)
+        most = max(most, len(fleet.devices))
+        return observation
+
+    monkeypatch.setattr(Fleet, "observe", watched)
+    seldom = Pace(commit_interval_s=1e6, snapshot_interval_s=1e6)
+    daemon = here.daemon(5_000, pace=seldom, max_devices=50, part_bytes=1_000)
+    daemon.turn(500)
+    assert daemon.loop.drain()
+    assert 50 < most < 120, "twice what it may have, and a part of a batch"
+    assert sum(end for _, end, _ in here.progress().values()) == 3_400
+    assert [row.close_reason for row in list_alerts(here.engine, AlertFilter())] == ["evicted"]
 
 
 def test_an_eviction_is_never_committed_without_its_snapshot(here: World) -> None:

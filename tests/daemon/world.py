@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import Engine, Row, select
 
 from sensord.clock import ManualClock
-from sensord.daemon.loop import FleetRules, Loop, Rules
+from sensord.daemon.loop import PART_BYTES, FleetRules, Loop, Rules
 from sensord.daemon.models import Models
 from sensord.daemon.owner import Owner
 from sensord.daemon.policy import Pace
@@ -127,6 +127,7 @@ class World:
         accept_bad: bool = False,
         max_devices: int = 1_000,
         lateness: int = 0,
+        part_bytes: int = PART_BYTES,
         saver: Executor | None = None,
     ) -> "Daemon":
         source = MemorySource(self.log, [TOPIC], max_records=max_records)
@@ -136,7 +137,14 @@ class World:
             source,
             progress or Progress(self.engine),
             Models(self.registry, on_refusal=metrics.refused),
-            Rules({TOPIC: rules}, Owner("test", 1), pace, accept_gap=accept_gap, accept_bad=accept_bad),
+            Rules(
+                {TOPIC: rules},
+                Owner("test", 1),
+                pace,
+                part_bytes=part_bytes,
+                accept_gap=accept_gap,
+                accept_bad=accept_bad,
+            ),
             self.clock,
             Watchdog(self.clock, 1e9),
             metrics,

@@ -21,7 +21,7 @@ DEVICE = st.integers(0, DEVICES - 1)
 SOME_DEVICES = st.sets(DEVICE, min_size=1)
 WHICH = st.integers(0, 5)
 STEPS = 40
-MOST_DEVICES = (MANY, 2)  # of a partition; all devices are 3 on each of 2
+MOST_DEVICES = (MANY, 2, 1)  # of a partition; all devices are 3 on each of 2
 LATENESS_S = (0, 2)
 FATE = st.sampled_from(["before", "after", "fine"])
 MODEL = st.sampled_from([0, 1, 2, 0, 1, 2, 3, 4])

@@ -47,6 +47,7 @@ FREEZABLE = (
 )
 POINTS = FREEZABLE + IN_TRANSACTION
 MANY = 10_000  # devices: nobody has to leave
+PART_BYTES = 200  # two or three readings
 
 
 class Killed(BaseException):
@@ -272,7 +273,7 @@ class Process:
             self.source,
             JournalledProgress(plant, self),
             Models(registry, {FLEET: CHANNELS}),
-            Rules({TOPIC: fleet}, Owner("test", 1), pace, accept_gap=accept_gap),
+            Rules({TOPIC: fleet}, Owner("test", 1), pace, part_bytes=PART_BYTES, accept_gap=accept_gap),
             plant.clock,
             Watchdog(plant.clock, 1e9),
             Metrics(),
@@ -282,7 +283,7 @@ class Process:
         self._plant = plant
         self._rested, self._thawed = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._doomed = False
+        self._doomed = self._leaving = False
         self._failure: BaseException | None = None
 
     def step(self) -> None:
@@ -291,9 +292,8 @@ class Process:
 
     def drain(self) -> None:
         """Leave in good order."""
+        self._leaving = True
         self._do(self.loop.drain)
-        if not self.frozen and self.ended is None:
-            self.ended = "drained"
 
     def kill(self) -> None:
         """SIGKILL; the group learns of it."""
@@ -352,6 +352,8 @@ class Process:
             self._end(f"{type(failure).__name__}: {failure}")
         elif failure is not None:
             raise failure
+        elif self._leaving and not self.frozen and self.ended is None:
+            self.ended = "drained"
 
     def _end(self, why: str) -> None:
         if self.ended is None:

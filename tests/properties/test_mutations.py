@@ -162,7 +162,19 @@ def room_made_without_snapshot(patch: pytest.MonkeyPatch) -> None:
         save(self, boundary)
 
     patch.setattr(Loop, "_save", mutated)
-    patch.setattr(Loop, "_crowded", lambda loop, mine: False)
+    patch.setattr(Loop, "_crowded", lambda loop, mine, times: False)
+
+
+def what_found_no_room_skipped(patch: pytest.MonkeyPatch) -> None:
+    """Once there is room, the stream goes on with what was polled next."""
+
+    def mutated(self: Loop) -> None:
+        if self._overcrowded():
+            self._wait_for_saver()
+            self._end_saving()
+            self._save(boundary=True)
+
+    patch.setattr(Loop, "_make_room", mutated)
 
 
 def waiting_readings_not_stored(patch: pytest.MonkeyPatch) -> None:
@@ -178,6 +190,7 @@ SOON: list[Mutation] = [
     lost_offsets_unnoticed,
     first_seen_forgotten,
     room_made_without_snapshot,
+    what_found_no_room_skipped,
 ]
 LATE: list[Mutation] = [
     always_still_ours,
