@@ -17,6 +17,7 @@ import structlog
 from hypothesis import settings
 from kafka.admin import KafkaAdminClient
 from sqlalchemy.engine import make_url
+from xdist.workermanage import WorkerController
 
 from tests.services import ServerUnavailable, apache_kafka, embedded_kafka, postgresql
 
@@ -40,6 +41,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked: list[str] = getattr(item, "fixturenames", [])
         for mark in {MARKS[name] for name in asked if name in MARKS}:
             item.add_marker(mark)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: WorkerController) -> None:
+    """What a process that ran a share of the tests had to do without, the one that sums up tells."""
+    if reason := getattr(node, "workeroutput", {}).get("understudy"):
+        node.config.stash[UNDERSTUDY] = reason
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["understudy"] = session.config.stash.get(UNDERSTUDY, None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
