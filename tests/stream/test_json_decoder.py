@@ -231,6 +231,22 @@ def test_an_element_is_judged_alike_alone_and_among_others(found: list[Any], key
     np.testing.assert_array_equal(together.readings.values, alone.readings.values)
 
 
+whole = st.sampled_from([message(), message(device_id="pump-8", values={"c0": 1})])
+record_values = st.none() | st.binary(max_size=9) | (whole | elements | st.lists(whole | elements)).map(json.dumps)
+
+
+@given(found=st.lists(st.tuples(whole.map(json.dumps) | record_values, keys), max_size=12))
+def test_a_record_is_judged_alike_alone_and_among_others(found: list[tuple[str | bytes | None, bytes | None]]) -> None:
+    packed = [value.encode() if isinstance(value, str) else value for value, _ in found]
+    records = [Record(n, AT_MS, key, value) for n, (value, (_, key)) in enumerate(zip(packed, found, strict=True))]
+    together, alone = decode(*records), [decode(one) for one in records]
+    letters = [(letter.offset, letter.position, letter.reason) for letter in together.dead_letters]
+    assert letters == [(it.offset, it.position, it.reason) for one in alone for it in one.dead_letters]
+    assert together.readings.device_ids == [it for one in alone for it in one.readings.device_ids]
+    assert together.readings.offsets.tolist() == [it for one in alone for it in one.readings.offsets.tolist()]
+    assert together.readings.at.tolist() == [it for one in alone for it in one.readings.at.tolist()]
+
+
 @given(
     at=st.datetimes(datetime(1, 1, 2), datetime(2026, 11, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
