@@ -5,7 +5,7 @@ database says is believed, and the log is replayed from the snapshot. Nothing is
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -27,7 +27,7 @@ from sensord.metrics import Metrics
 from sensord.model.bundle import Bundle
 from sensord.readings import Partition, RawRecord, parts
 from sensord.store.progress import Checkpoint, Claim, Progress
-from sensord.stream.decoders import Decoder
+from sensord.stream.decoders import Decoded, Decoder
 from sensord.stream.source import Batch, Bounds, Source
 
 log = structlog.get_logger()
@@ -36,7 +36,8 @@ ACCEPT_GAP = "to go on without what is lost, run once with --accept-gap"
 ADOPTING_S = 5.0  # then it polls, or the group and the watchdog would give up who adopts many
 CROWDED = 1.1  # times the devices that a partition may have: no commit without making room
 OVERCROWDED = 2.0  # times: nothing more is taken in before there is room
-PART_BYTES = 128 << 10  # taken in at a time, since one poll may bring tens of thousands of new devices
+PART_BYTES = 128 << 10  # taken in at a time where room is short: one poll may bring tens of thousands of new devices
+LEAST_BYTES = 32  # of a reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,24 @@ class Rules:
     accept_bad: bool = False
     device: str = "cpu"
     part_bytes: int = PART_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Records of one partition that were polled, and what they hold; not yet observed."""
+
+    shard: Shard
+    records: Sequence[RawRecord]
+    decoded: Decoded
+
+    def parts(self, most_bytes: int) -> Iterator[tuple[Decoded, int]]:
+        """What they hold by parts of about so many bytes of records; with each the offset after it."""
+        rest = self.decoded
+        for part in parts(self.records, most_bytes):
+            end = part[-1].offset + 1
+            whole = end > self.records[-1].offset
+            yield rest if whole else rest.before(end), end
+            rest = rest if whole else rest.since(end)
 
 
 class Loop:
@@ -116,38 +135,52 @@ class Loop:
         """Take what one poll brings, and commit and snapshot when due. Raises SourceFailed, OffsetsLost, ..."""
         batch = self._source.poll(self._rules.poll_timeout_s if self._feeding is None else 0)
         self._log_answers |= bool(batch.records)
-        self._end_feeding()
+        fresh = self._decode(batch)
+        self._end_feeding()  # what follows must not see a partition between two states
         self._follow_assignment(batch)
-        self._begin_feeding(batch)
-        due = self._commit.due(now := self._clock.monotonic()) or self._inspection.due(now)
-        if due or self._unclaimed or self._overcrowded():
-            self._end_feeding()  # nothing below may see a partition between two states
+        fed = self._follows_on(fresh)
+        if self._unclaimed or self._overcrowded() or self._commit.due(self._clock.monotonic()):
             self._end_saving()
-            self._adopt_unclaimed()
+            adopted = self._adopt_unclaimed()
             self._make_room()
             self._save_when_due()
-            self._inspect_when_due()
+            fed = [one for one in fed if one.shard.partition in self.shards.keys() - adopted]
+        self._begin_feeding(fed)
+        self._inspect_when_due()
         self._watchdog.tick()
 
     # --- readings ----------------------------------------------------------------------------------------------------
 
-    def _begin_feeding(self, batch: Batch) -> None:
-        """Have a batch observed on a thread of its own, so that the next poll need not wait for it.
+    def _decode(self, batch: Batch) -> list[Fresh]:
+        """What a batch holds of partitions that we have; meanwhile what came before may still be observed."""
+        found = [(self.shards[p], records) for p, records in batch.records.items() if p in self.shards]
+        return [Fresh(shard, records, shard.decode(records)) for shard, records in found if not shard.held]
 
-        Until `_end_feeding` all shards belong to that thread. Of a partition that is adopted later nothing is taken:
-        what was polled before doesn't follow on from its state. Nor does what follows on readings that found no room.
+    def _follows_on(self, fresh: Sequence[Fresh]) -> list[Fresh]:
+        """What follows on from a shard's state.
+
+        Of a partition that is yet to be adopted nothing does: what was polled before isn't where its state ends. Nor
+        does what comes after readings that found no room, and a shard that is held takes nothing in.
         """
-        fed = [(self.shards[p], records) for p, records in batch.records.items() if p in self.shards]
         full = self._overcrowded()
-        if fed := [(shard, records) for shard, records in fed if not shard.held and shard not in full]:
-            self._feeding = self._feeder.submit(lambda: [(shard, self._feed(shard, records)) for shard, records in fed])
+        found = [one for one in fresh if self.shards.get(one.shard.partition) is one.shard]
+        return [one for one in found if not one.shard.held and one.shard not in full]
 
-    def _feed(self, shard: Shard, records: Sequence[RawRecord]) -> list[Progressed]:
-        """Take records in as long as there is room for their devices, and the shard isn't held."""
-        told: list[Progressed] = []
+    def _begin_feeding(self, fed: Sequence[Fresh]) -> None:
+        """Have readings observed on a thread of its own, so that the next poll need not wait for it.
+
+        Until `_end_feeding` all shards belong to that thread. It is there for what is compiled: that needs no lock of
+        Python's, which the client holds almost all the time.
+        """
+        if fed:
+            self._feeding = self._feeder.submit(lambda: [(one.shard, self._feed(one)) for one in fed])
+
+    def _feed(self, fresh: Fresh) -> list[Progressed]:
+        """Take readings in as long as there is room for their devices, and the shard isn't held."""
+        shard, told = fresh.shard, list[Progressed]()
         with self._metrics.score_seconds.labels(shard.name).time():
-            for part in parts(records, self._rules.part_bytes):
-                if (progressed := shard.feed(part)) is None:
+            for part, end in fresh.parts(max(self._rules.part_bytes, self._room(shard) * LEAST_BYTES)):
+                if (progressed := shard.feed(part, end)) is None:
                     break
                 told.append(progressed)
                 if self._crowded(shard, OVERCROWDED):
@@ -206,9 +239,11 @@ class Loop:
             self._metrics.rebalanced()
             log.info("assignment", arrived=list(map(str, batch.arrived)), departed=list(map(str, batch.departed)))
 
-    def _adopt_unclaimed(self) -> None:
+    def _adopt_unclaimed(self) -> Set[Partition]:
+        """Claim and load what is assigned to us; returns what of it is read anew from where its state ends."""
+        adopted = set[Partition]()
         if not self._unclaimed or not self._retry.due(began := self._clock.monotonic()):
-            return
+            return adopted
         awaited: BundleAwaited | None = None
         self._wait_for_saver()  # a claim tells what became of a snapshot, and none may be half written where it writes
         try:
@@ -220,6 +255,7 @@ class Loop:
                     continue
                 del self._unclaimed[partition]
                 self._source.start(partition, self.shards[partition].position)
+                adopted.add(partition)
                 if self._clock.monotonic() - began > ADOPTING_S:
                     break
         except StoreUnavailable as error:
@@ -232,6 +268,7 @@ class Loop:
             else:
                 self._claim_later(awaited)
             self._source.resume()
+        return adopted
 
     def _claim_later(self, error: SensordError) -> None:
         wait_s = self._retry.fail(self._clock.monotonic())
@@ -320,6 +357,7 @@ class Loop:
         if not self._inspection.due(now):
             return
         self._inspection.reset(now)
+        self._end_feeding()  # what is in hand needs no log any more
         if not self.ready:
             self._standstill.forget()
         self._inspect_store()
@@ -467,6 +505,10 @@ class Loop:
     def _crowded(self, shard: Shard, times: float) -> bool:
         """More devices than so many times what it may have, and it is able to forget some."""
         return not shard.replaying and len(shard.fleet.devices) > times * self._most_devices(shard)
+
+    def _room(self, shard: Shard) -> int:
+        """How many devices may come before it is overcrowded."""
+        return int(OVERCROWDED * self._most_devices(shard)) - len(shard.fleet.devices)
 
     def _most_devices(self, shard: Shard) -> int:
         return self._rules.fleets[shard.partition.topic].max_devices

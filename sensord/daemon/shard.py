@@ -90,9 +90,13 @@ class Shard:
     def replaying(self) -> bool:
         return self.position < self.live_from
 
-    def feed(self, records: Sequence[RawRecord]) -> Progressed | None:
-        """Observe records that follow on from the position; None, and held, where too many are bad."""
-        decoded = self.decoder.decode(self.partition, records)
+    def decode(self, records: Sequence[RawRecord]) -> Decoded:
+        """What records hold; depends on no state, so it may go on beside `feed`."""
+        return self.decoder.decode(self.partition, records)
+
+    def feed(self, decoded: Decoded, end: int) -> Progressed | None:
+        """Observe what follows on from the position, up to the record before `end`; None, and held, where too many are
+        bad."""
         if self._spoilt(decoded):
             self.held = True
             return None
@@ -105,7 +109,7 @@ class Shard:
             replayed = 0
         observation = self.fleet.observe(self.reorder.take(decoded.readings))
         self.dead_letters.extend(decoded.dead_letters)
-        self.position = records[-1].offset + 1
+        self.position = end
         return Progressed(observation, decoded.dead_letters, replayed)
 
     def _spoilt(self, decoded: Decoded) -> bool:
@@ -114,8 +118,7 @@ class Shard:
         return self.quality is not None and self.quality.spoilt_by(bad, bad + len(live.readings))
 
     def _live_part(self, decoded: Decoded) -> Decoded:
-        letters = [letter for letter in decoded.dead_letters if letter.offset >= self.live_from]
-        return Decoded(decoded.readings.since(self.live_from), letters)
+        return decoded.since(self.live_from)
 
     def stands(self, standings: Set[Standing]) -> bool:
         """The database has all that we committed, and nobody else has claimed."""

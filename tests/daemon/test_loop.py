@@ -1,6 +1,6 @@
 """The loop's promises: whatever happens to the daemon, the tables are those of a run in which nothing happened."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import chain, cycle, islice, repeat
 from pathlib import Path
@@ -19,12 +19,11 @@ from sensord.daemon.policy import Pace
 from sensord.daemon.shard import Progressed, Shard
 from sensord.detection.fleet import Fleet, Observation
 from sensord.errors import OffsetsLost, StateUnreadable, Unreachable
-from sensord.readings import Partition, RawRecord, Readings
+from sensord.readings import Partition, Readings
 from sensord.store.alerts import AlertFilter, accept, history, list_alerts
 from sensord.store.progress import Checkpoint, Claim, Progress
 from sensord.store.schema import metadata
 from sensord.stream.decoders import Decoded
-from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.memory import MemorySource
 from sensord.stream.source import Batch, Bounds
 from tests.builders import START, packed
@@ -70,8 +69,8 @@ def test_the_next_poll_waits_for_no_batch(here: World, golden: Golden, monkeypat
     daemon.turn(2)  # adopts, commits, inspects: nothing of it is due again
     here.send_day()
     polls, polled_next = 0, Condition()
-    came_with: dict[int, int] = {}  # the number of the poll that brought a record, by the record's identity
-    poll, decode = MemorySource.poll, JsonDecoder.decode
+    came_with: dict[tuple[Partition, int], int] = {}  # the number of the poll that brought the records before an offset
+    poll, feed = MemorySource.poll, Shard.feed
 
     def counted(source: MemorySource, timeout_s: float) -> Batch:
         nonlocal polls
@@ -79,17 +78,17 @@ def test_the_next_poll_waits_for_no_batch(here: World, golden: Golden, monkeypat
             polls += 1
             polled_next.notify_all()
         batch = poll(source, timeout_s)
-        came_with.update((id(records[0]), polls) for records in batch.records.values())
+        came_with.update(((p, records[-1].offset + 1), polls) for p, records in batch.records.items())
         return batch
 
-    def held_back(decoder: JsonDecoder, partition: Partition, records: Sequence[RawRecord]) -> Decoded:
+    def held_back(shard: Shard, decoded: Decoded, end: int) -> Progressed | None:
         with polled_next:
-            assert polled_next.wait_for(lambda: polls > came_with[id(records[0])], 10), "one after the other"
-        return decode(decoder, partition, records)
+            assert polled_next.wait_for(lambda: polls > came_with[shard.partition, end], 10), "one after the other"
+        return feed(shard, decoded, end)
 
     with monkeypatch.context() as patched:
         patched.setattr(MemorySource, "poll", counted)
-        patched.setattr(JsonDecoder, "decode", held_back)
+        patched.setattr(Shard, "feed", held_back)
         daemon.turn(5, seconds=0.1)
     assert len(came_with) >= 4
     daemon.finish()
@@ -100,11 +99,11 @@ def test_nothing_is_committed_while_a_batch_is_observed(here: World, monkeypatch
     observing = 0
     feed, checkpoint = Shard.feed, Shard.checkpoint
 
-    def feeds(shard: Shard, records: Sequence[RawRecord]) -> Progressed | None:
+    def feeds(shard: Shard, decoded: Decoded, end: int) -> Progressed | None:
         nonlocal observing
         observing += 1
         sleep(0.01)
-        found = feed(shard, records)
+        found = feed(shard, decoded, end)
         observing -= 1
         return found
 
@@ -120,7 +119,7 @@ def test_nothing_is_committed_while_a_batch_is_observed(here: World, monkeypatch
 
 
 def test_what_goes_wrong_with_a_batch_ends_the_daemon(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def feeds(shard: Shard, records: Sequence[RawRecord]) -> Progressed | None:
+    def feeds(shard: Shard, decoded: Decoded, end: int) -> Progressed | None:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(Shard, "feed", feeds)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from sensord.readings import DeadLetter, Partition, RawRecord, Readings
 
@@ -13,6 +13,16 @@ class Decoded:
 
     readings: Readings
     dead_letters: list[DeadLetter]
+
+    def before(self, offset: int) -> Self:
+        """What records below an offset held."""
+        letters = [letter for letter in self.dead_letters if letter.offset < offset]
+        return type(self)(self.readings.before(offset), letters)
+
+    def since(self, offset: int) -> Self:
+        """What records at or above an offset held."""
+        letters = [letter for letter in self.dead_letters if letter.offset >= offset]
+        return type(self)(self.readings.since(offset), letters)
 
 
 class Decoder(Protocol):
