@@ -22,6 +22,7 @@ from sensord.errors import OffsetsLost, StateUnreadable, Unreachable
 from sensord.readings import Partition, Readings
 from sensord.store.alerts import AlertFilter, accept, history, list_alerts
 from sensord.store.progress import Checkpoint, Claim, Progress
+from sensord.store.registry import Registry, StoredBundle
 from sensord.store.schema import metadata
 from sensord.stream.decoders import Decoded
 from sensord.stream.memory import MemorySource
@@ -116,6 +117,24 @@ def test_nothing_is_committed_while_a_batch_is_observed(here: World, monkeypatch
     here.send_day(seconds=40)
     here.daemon(max_records=30, pace=Pace(commit_interval_s=0.5, snapshot_interval_s=2)).finish()
     assert len(here.rows("dead_letters")) == 3
+
+
+def test_partitions_share_the_bundle_that_is_loaded(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be megabytes of profiles in it."""
+    loads, current = 0, Registry.current
+
+    def counted(registry: Registry, fleet: str) -> StoredBundle | None:
+        nonlocal loads
+        loads += 1
+        return current(registry, fleet)
+
+    monkeypatch.setattr(Registry, "current", counted)
+    daemon = here.daemon()
+    daemon.turn(2)
+    bundles = [shard.fleet.bundle for shard in daemon.loop.shards.values()]
+    assert len(bundles) == 2
+    assert bundles[0] is bundles[1]
+    assert loads == 1
 
 
 def test_what_goes_wrong_with_a_batch_ends_the_daemon(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
