@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -17,6 +17,7 @@ from numba.core import config
 from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., object])
+Floats = NDArray[np.float32]
 D = TypeVar("D", bound=np.generic)
 
 HOUSE = Path(__file__).parent
@@ -24,18 +25,22 @@ ROOMS = ("", "model", "detection", "detection/channels", "trainer")  # where com
 
 F32 = np.float32
 
+# Compiled code makes no arrays: all that it reads and writes belongs to its caller. So numba need not count who holds
+# them, which cost as much as the rest of a reading.
+_PLAINLY: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+
 
 def compiled(function: F) -> F:
     """Compile a function at its first call, for the types that it is called with; kept on disk where that is possible.
 
     Division by zero gives infinity or NaN, as numpy's does. Other threads go on meanwhile.
     """
-    return cast(F, numba.njit(cache=_CAN_CACHE, error_model="numpy", nogil=True)(function))
+    return cast(F, numba.njit(cache=_CAN_CACHE, nogil=True, **_PLAINLY)(function))
 
 
 def inlined(function: F) -> F:
     """As `compiled`, but put into whatever calls it: a call with many arrays costs more than most of what is called."""
-    return cast(F, numba.njit(cache=_CAN_CACHE, error_model="numpy", inline="always")(function))
+    return cast(F, numba.njit(cache=_CAN_CACHE, inline="always", **_PLAINLY)(function))
 
 
 def plain(array: NDArray[D]) -> NDArray[D]:
@@ -79,3 +84,10 @@ _FOLDER = _cache_folder((HOUSE / "__pycache__", _user_cache()))
 _CAN_CACHE = _FOLDER is not None
 if _FOLDER is not None:
     config.CACHE_DIR = str(_FOLDER)  # type: ignore[attr-defined]
+
+
+@inlined
+def copy(source: Floats, to: Floats) -> None:
+    """to = source, one by one: numba's own copies between arrays would make a third one if they overlapped."""
+    for j in range(len(to)):
+        to[j] = source[j]

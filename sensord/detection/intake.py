@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sensord.compiled import F32, compiled, inlined
+from sensord.compiled import F32, compiled, copy, inlined
 from sensord.detection import episodes, scorer
 from sensord.detection.channels import bank
 from sensord.detection.channels.contract import Seen
@@ -134,8 +134,8 @@ def _detect(
 def _remember(x: Floats, at: int, presence: Presence, slot: int, expected: Floats) -> None:
     place = presence.seen[slot] % presence.ring_at.shape[1]
     presence.ring_at[slot, place] = at
-    presence.ring_observed[slot, place] = x
-    presence.ring_expected[slot, place] = expected
+    copy(x, presence.ring_observed[slot, place])
+    copy(expected, presence.ring_expected[slot, place])
     if presence.seen[slot] == 0:
         presence.first_at[slot] = at
     presence.last_at[slot] = at
@@ -159,7 +159,7 @@ def _write(
     out.outcome[row] = WARM_UP if np.isnan(score) else SCORED
     out.score[row], out.limit[row] = score, limit
     out.alarmed[row], out.kind[row] = called.anomalous, called.kind
-    out.expected[row] = desk.room.expected
+    copy(desk.room.expected, out.expected[row])
     out.in_episode[row] = state.episodes.phase[slot] != CALM
     out.witness[row] = state.presence.steady[slot] >= WITNESS
 
@@ -197,7 +197,7 @@ def take(
             presence.moved[slot] = True
             did = did & ~episodes.MOVED | (AGAIN if state.episodes.readings[slot] == model.again else 0)
         if model.weights.kind == ELSEWHERE:
-            out.inputs[row] = desk.room.z
+            copy(desk.room.z, out.inputs[row])
         elif _expect_next(memory, slot, model.norms, profile, model.weights, desk.room):
             out.outcome[row] = RESET
             if _break_off(state.episodes, slot):
@@ -224,7 +224,7 @@ def stepped(
         slot = batch.slots[row]
         if out.outcome[row] == LATE:
             continue
-        state.memory.recurrent[slot] = after[place]
+        copy(after[place], state.memory.recurrent[slot])
         _see(out.inputs[row], desk.room)
         if _head(state.memory, slot, model.norms, batch.profile[slot], desk.room):
             out.outcome[row] = RESET
@@ -246,7 +246,7 @@ def warm(slots: Integers, back: int, profile: Counts, state: State, model: Model
         x = presence.ring_observed[slot, at]
         _detect(x, presence.ring_at[slot, at], state, slot, model, profile[slot], desk)
         if model.weights.kind == ELSEWHERE:
-            inputs[place] = desk.room.z
+            copy(desk.room.z, inputs[place])
         else:
             _expect_next(state.memory, slot, model.norms, profile[slot], model.weights, desk.room)
 
@@ -258,6 +258,6 @@ def warmed(
     """Go on from what `warm` has scored, once the network was stepped elsewhere: after (slots, state_size)."""
     for place in range(len(slots)):
         slot = slots[place]
-        state.memory.recurrent[slot] = after[place]
+        copy(after[place], state.memory.recurrent[slot])
         _see(inputs[place], desk.room)
         _head(state.memory, slot, model.norms, profile[slot], desk.room)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sensord.compiled import F32, inlined, plain
+from sensord.compiled import F32, copy, inlined, plain
 from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import INPUT_LIMIT
 from sensord.model.steps import Weights, Work, step, work_for
@@ -175,7 +175,7 @@ def restart(memory: Memory, slot: int) -> None:
     """Give a device a fresh recurrent state; the learnt baseline stays."""
     memory.recurrent[slot] = ZERO
     memory.expected[slot] = ZERO
-    memory.smoothed[slot] = memory.baseline[slot]
+    copy(memory.baseline[slot], memory.smoothed[slot])
     memory.peak[slot] = ZERO
     memory.course[slot] = ZERO
     memory.warm[slot] = 0
@@ -265,11 +265,19 @@ def judge(
 
 
 @inlined
+def _all_finite(values: Floats) -> bool:
+    finite = True
+    for j in range(len(values)):
+        finite = finite and np.isfinite(values[j])
+    return finite
+
+
+@inlined
 def head(memory: Memory, slot: int, norms: Norms, profile: int, room: Room) -> bool:
     """Ask the head, once the network has been stepped by the inputs in the room; True where it had to be reset."""
     inputs, recurrent, expected = room.inputs, memory.recurrent[slot], memory.expected[slot]
     hidden = len(inputs) - len(expected) - 1
-    inputs[:hidden] = recurrent[:hidden]
+    copy(recurrent[:hidden], inputs[:hidden])
     inputs[-1] = ONE
     matrix = norms.head[profile]
     expected[:] = ZERO
@@ -277,7 +285,7 @@ def head(memory: Memory, slot: int, norms: Norms, profile: int, room: Room) -> b
         factor = inputs[k]
         for j in range(len(expected)):
             expected[j] += matrix[k, j] * factor
-    if np.isfinite(recurrent).all() and np.isfinite(expected).all():
+    if _all_finite(recurrent) and _all_finite(expected):
         return False
     restart(memory, slot)
     return True

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sensord.compiled import F32, compiled, inlined
+from sensord.compiled import F32, compiled, copy, inlined
 from sensord.model.cells import (
     EWMA_LAMBDA,
     WINDOW,
@@ -202,8 +202,8 @@ def _lstm(x: Floats, state: Floats, weights: Weights, work: Work) -> None:
 def _gru(x: Floats, state: Floats, weights: Weights, work: Work) -> None:
     """See `cells.GruCell`."""
     hidden, gates, by_state = len(weights.h), work.gates, work.more
-    gates[:] = weights.bias_x
-    by_state[:] = weights.bias_h
+    copy(weights.bias_x, gates)
+    copy(weights.bias_h, by_state)
     _add_product(gates, weights.x, x)
     _add_product(by_state, weights.h, state)
     both, candidate, recalled = gates[: 2 * hidden], gates[2 * hidden :], by_state[2 * hidden :]
@@ -227,7 +227,7 @@ def _rnn(x: Floats, state: Floats, weights: Weights, work: Work) -> None:
     _add_product(gates, weights.x, x)
     _add_product(gates, weights.h, state)
     _tanh(gates, work)
-    state[:] = gates
+    copy(gates, state)
 
 
 @compiled
@@ -248,11 +248,15 @@ def _attend(
             for j in range(size):
                 dot += q[j] * k[j]
             logits[i] = dot * scale + position[head, oldest + i]
-        highest = logits.max()
+        highest = logits[0]
+        for i in range(1, held):
+            highest = max(highest, logits[i])
         for i in range(held):
             logits[i] -= highest
         _exp(logits, work)
-        total = logits.sum()
+        total = ZERO
+        for i in range(held):
+            total += logits[i]
         for i in range(held):
             start = (oldest + i) * hidden + head * size
             v, share = values[start : start + size], logits[i] / total
@@ -281,14 +285,14 @@ def _transformer(x: Floats, state: Floats, weights: Weights, work: Work) -> None
     width = WINDOW * hidden
     h, keys, values = state[:hidden], state[hidden : hidden + width], state[hidden + width : hidden + 2 * width]
     embedded, projected = work.gates[:hidden], work.more[: 3 * hidden]
-    embedded[:] = weights.bias_x
+    copy(weights.bias_x, embedded)
     _add_product(embedded, weights.x, x)
     projected[:] = ZERO
     _add_product(projected, a.project, embedded)
-    keys[: width - hidden] = keys[hidden:].copy()
-    values[: width - hidden] = values[hidden:].copy()
-    keys[width - hidden :] = projected[hidden : 2 * hidden]
-    values[width - hidden :] = projected[2 * hidden :]
+    copy(keys[hidden:], keys[: width - hidden])
+    copy(values[hidden:], values[: width - hidden])
+    copy(projected[hidden : 2 * hidden], keys[width - hidden :])
+    copy(projected[2 * hidden :], values[width - hidden :])
     held = min(int(state[-1]) + 1, WINDOW)
     state[-1] = F32(held)
 
@@ -299,7 +303,7 @@ def _transformer(x: Floats, state: Floats, weights: Weights, work: Work) -> None
     _add_product(h, a.merge, attended)
     _normalise(h, a.norms[0], a.norms[1])
     wide = work.gates
-    wide[:] = a.bias_widen
+    copy(a.bias_widen, wide)
     _add_product(wide, a.widen, h)
     for j in range(len(wide)):
         wide[j] = max(wide[j], ZERO)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensord.compiled import compiled
+from sensord.compiled import compiled, copy
 from sensord.detection.scorer import Flags
 from sensord.model.cells import EwmaCell
 from sensord.model.network import INPUT_LIMIT, Network
@@ -143,4 +143,4 @@ def _run(network: Network, rows: Floats, state: Tensor) -> tuple[Floats, Tensor]
 def _follow(rows: Floats, state: Floats, weights: Weights, work: Work, hidden: Floats) -> None:
     for t in range(len(rows)):
         _step(rows[t], state, weights, work)
-        hidden[t] = state[: hidden.shape[1]]
+        copy(state, hidden[t])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sensord import spill
-from sensord.compiled import compiled, plain
+from sensord.compiled import compiled, copy, plain
 from sensord.detection import scorer
 from sensord.detection.scorer import Flags, Memory, Norms, Pace, Room
 from sensord.model.bundle import Profiles, Tuning
@@ -77,5 +77,7 @@ def _follow(
 ) -> None:
     for t in range(len(values)):
         score[t], _ = _judge(values[t], memory, 0, norms, profile, pace, room)
-        alarmed[t], deviation[t], expected[t] = memory.alarmed[0], room.deviation, room.expected
+        alarmed[t] = memory.alarmed[0]
+        copy(room.deviation, deviation[t])
+        copy(room.expected, expected[t])
         _expect_next(memory, 0, norms, profile, weights, room)

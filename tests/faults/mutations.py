@@ -89,8 +89,8 @@ MUTATIONS = {
         (
             (
                 "sensord.detection.fleet:Fleet.observe",
-                "shown, before =",
-                "np.minimum.at(self.devices.last_at, slots, at - 1); shown, before =",
+                "before = self.devices.last_at[slots]",
+                "np.minimum.at(self.devices.last_at, slots, at - 1); before = self.devices.last_at[slots]",
             ),
         ),
         "uninterrupted",
@@ -113,30 +113,42 @@ MUTATIONS = {
                 "(gone := shard.evict(self._most_devices(shard)))",
                 "(gone := 0)",
             ),
+            ("sensord.daemon.loop:Loop._crowded", "return not shard.replaying and", "return False and"),
         ),
         "new-devices",
     ),
 }
 
 
+class NotApplicable(Exception):
+    """The product's text has moved on: such a mutation would change nothing, and prove nothing."""
+
+
 def apply(name: str) -> None:
-    """Mutate this process; "" leaves it as it is."""
-    if not name:
-        return
-    for where, old, new in MUTATIONS[name].edits:
-        _edit(where, old, new)
+    """Mutate this process; "" leaves it as it is. Raises NotApplicable."""
+    for where, old, new in MUTATIONS[name].edits if name else ():
+        owner, attribute, source = _found(where, old)
+        module = sys.modules[where.partition(":")[0]]
+        scope: dict[str, object] = {}
+        exec(compile(source.replace(old, new), f"<mutated {where}>", "exec"), vars(module), scope)  # noqa: S102
+        setattr(owner, attribute, scope[attribute])
 
 
-def _edit(where: str, old: str, new: str) -> None:
+def check(name: str) -> None:
+    """Raises NotApplicable where `apply` would: asked before the play, since a daemon that can't begin looks like a
+    fault that was noticed."""
+    for where, old, _ in MUTATIONS[name].edits:
+        _found(where, old)
+
+
+def _found(where: str, old: str) -> tuple[object, str, str]:
+    """What is to be mutated: its owner, its name there, its source."""
     module_name, _, path = where.partition(":")
-    module = import_module(module_name)
     *owners, attribute = path.split(".")
-    owner: object = module
+    owner: object = import_module(module_name)
     for each in owners:
         owner = getattr(owner, each)
     source = textwrap.dedent(inspect.getsource(getattr(owner, attribute)))
     if source.count(old) != 1:
-        sys.exit(f"mutation of {where}: its source holds {old!r} {source.count(old)} times, not once")
-    scope: dict[str, object] = {}
-    exec(compile(source.replace(old, new), f"<mutated {where}>", "exec"), vars(module), scope)  # noqa: S102
-    setattr(owner, attribute, scope[attribute])
+        raise NotApplicable(f"{where}: its source holds {old!r} {source.count(old)} times, not once")
+    return owner, attribute, source

@@ -20,6 +20,7 @@ from tests.faults.invariants import (
     state_equal,
 )
 from tests.faults.ledger import Entry
+from tests.faults.mutations import check
 from tests.faults.scenarios.scenario import Scenario
 from tests.faults.stage import Stage, model, staged
 from tests.faults.trial import Stuck, Trial
@@ -63,7 +64,9 @@ def own_stage(workload: Workload, rate: float) -> Iterator[Stage]:
 
 
 def play(stage: Stage, scenario: Scenario, mutation: str = "") -> Outcome:
-    """Play one scenario and judge it."""
+    """Play one scenario and judge it. Raises NotApplicable for a mutation that would change nothing."""
+    if mutation:
+        check(mutation)
     topic = scenario.topic(stage) if scenario.topic else stage.main_topic()
     if scenario.topic is None:
         stage.golden(topic)

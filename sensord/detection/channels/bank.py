@@ -77,6 +77,14 @@ def constants_of(constants: Mapping[str, Floats], channels: int) -> Columns:
 
 
 @inlined
+def _highest(strange: Floats) -> np.float32:
+    highest: np.float32 = strange[0]
+    for j in range(1, len(strange)):
+        highest = max(highest, strange[j])
+    return highest
+
+
+@inlined
 def judge(
     seen: Seen, states: Columns, slot: int, constants: Columns, profile: int, accepting: bool, verdicts: Verdicts
 ) -> None:
@@ -90,7 +98,7 @@ def judge(
 def _judge_one(place: int, seen: Seen, state: Floats, constants: Floats, accepting: bool, verdicts: Verdicts) -> None:
     strange = verdicts.strange[place]
     _score(place, seen, constants[OWN_CONSTANTS:], state[OWN_STATE:], strange)
-    highest, limit = strange.max(), max(constants[LIMIT], state[RAISED])
+    highest, limit = _highest(strange), max(constants[LIMIT], state[RAISED])
     verdicts.highest[place], verdicts.limit[place] = highest, limit
     state[RUN] = min(state[RUN] + ONE, PATIENCE[place]) if highest > limit else ZERO
     verdicts.flagged[place] = state[RUN] >= PATIENCE[place] and not accepting
@@ -115,17 +123,25 @@ def _score(place: int, seen: Seen, constants: Floats, state: Floats, strange: Fl
 
 def highest_scores(channel: EventChannel, constants: Floats, past: Past) -> Floats:
     """The strangest channel's score through a whole history: (time,). constants: (constants_width,)."""
-    place, width = [each.name for each in EVENT_CHANNELS].index(channel.name), channel.state_width(past.z.shape[1])
+    channels = past.z.shape[1]
+    place, width = [each.name for each in EVENT_CHANNELS].index(channel.name), channel.state_width(channels)
     scores, state = np.zeros(len(past.at), np.float32), np.zeros(width, np.float32)
-    _follow(place, plain(past.at), plain(past.z), plain(past.error), plain(constants), state, scores)
+    strange = np.zeros(channels, np.float32)
+    _follow(place, plain(past.at), plain(past.z), plain(past.error), plain(constants), state, strange, scores)
     return scores
 
 
 @compiled
 def _follow(
-    place: int, at: Integers, z: Floats, error: Floats, constants: Floats, state: Floats, scores: Floats
+    place: int,
+    at: Integers,
+    z: Floats,
+    error: Floats,
+    constants: Floats,
+    state: Floats,
+    strange: Floats,
+    scores: Floats,
 ) -> None:
-    strange = np.zeros(z.shape[1], np.float32)
     for row in range(len(at)):
         _score(place, Seen(at[row], z[row], error[row], True, False), constants, state, strange)
-        scores[row] = strange.max()
+        scores[row] = _highest(strange)
