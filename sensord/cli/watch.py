@@ -79,7 +79,7 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
 
 
 def _spare_what_stays() -> None:
-    """Tell the collector of cycles that all modules are here for good: to look through them took .4 s, twice a minute.
+    """Tell the collector of cycles that all modules are here for good: to look through them took .4 s, again and again.
 
     Nor need it look whenever a few hundred records have come: these are no cycles, and go by themselves.
     """

@@ -245,6 +245,8 @@ def test_a_record_is_judged_alike_alone_and_among_others(found: list[tuple[str |
     assert together.readings.device_ids == [it for one in alone for it in one.readings.device_ids]
     assert together.readings.offsets.tolist() == [it for one in alone for it in one.readings.offsets.tolist()]
     assert together.readings.at.tolist() == [it for one in alone for it in one.readings.at.tolist()]
+    values = np.concatenate([np.zeros((0, len(CHANNELS)), np.float32), *(one.readings.values for one in alone)])
+    np.testing.assert_array_equal(together.readings.values, values)
 
 
 @given(
