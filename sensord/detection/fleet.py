@@ -235,13 +235,14 @@ class Fleet:
 
     def evict(self, most: int) -> int:
         """Forget the devices that have not been seen for longest, by event time, until `most` are left; returns how
-        many went. What was open of them is closed. At a snapshot alone, as `accept`.
+        many went. Of those last seen together, who has said least goes first: what speaks once is more often a mistyped
+        name than a machine. What was open of them is closed. At a snapshot alone, as `accept`.
         """
         devices, surplus = self.devices, len(self.devices) - most
         if surplus <= 0:
             return 0
         self._chronicle.pending()  # or what only went on would be written after its end
-        order = np.argsort(devices.last_at[: len(devices)], kind="stable")
+        order = np.lexsort((devices.seen[: len(devices)], devices.last_at[: len(devices)]))
         for slot in order[:surplus].tolist():
             if devices.phase[slot] >= episodes.OPEN:
                 self._chronicle.closed(slot, Reason.EVICTED)

@@ -379,6 +379,18 @@ def test_an_alert_whose_device_is_forgotten_is_closed() -> None:
     assert change.events == ("opened", "closed")
 
 
+def test_of_devices_last_seen_together_the_one_that_said_least_is_forgotten() -> None:
+    """A stream of mistyped names drives none out that goes on."""
+    one = fleet()
+    one.observe(readings(healthy(3), ["pump-1", "pump-1", "typo"], seconds=[0, 1, 1]))
+    one.evict(1)
+    assert one.devices.ids == ["pump-1"]
+    one.observe(readings(healthy(2), ["typo-2", "pump-1"], seconds=[2, 3], first=3))
+    one.observe(readings(healthy(1), ["typo-3"], seconds=[4], first=5))
+    one.evict(1)
+    assert one.devices.ids == ["typo-3"]  # time comes first
+
+
 def test_another_bundle_takes_over_without_a_blind_spell_or_an_alert() -> None:
     one = fleet()
     one.observe(readings(healthy(100)))

@@ -3,6 +3,7 @@
 It keeps one `Fleet` a partition from a cold start to the end, and judges by itself which readings are late.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from uuid import UUID
@@ -144,7 +145,8 @@ def _check_end(partition: Partition, line: "_Line", expected: Expected, terms: T
 
 
 class _Line:
-    """One partition from a cold start on. seen: the devices that it knows, those first that came first."""
+    """One partition from a cold start on. seen: the devices that it knows, those first that came first. said: how many
+    readings it has of each."""
 
     def __init__(self, first: Commit, model: Callable[[str], Bundle], terms: Terms) -> None:
         assert first.model_id is not None, f"a start without a snapshot: {first}"
@@ -154,6 +156,7 @@ class _Line:
         self._fleet = Fleet(bundle, Origin(FLEET, first.partition, first.topic_id), terms.limits)
         self._reorder = Reorder(first.partition, len(bundle.channels), terms.lateness)
         self.seen: dict[str, Seen] = {}
+        self.said: Counter[str] = Counter()
         self._kept: dict[int, tuple[Mapping[int, bytes], Mapping[str, Seen]]] = {}  # by committed offset
 
     def follow(self, commit: Commit, expected: Expected) -> None:
@@ -202,6 +205,7 @@ class _Line:
         if known is not None and at <= known.last:
             return False
         self.seen[device_id] = Seen(at if known is None else known.first, at)
+        self.said[device_id] += 1
         return True
 
     def _amend(self, amendment: Amendment, expected: Expected) -> None:
@@ -213,10 +217,11 @@ class _Line:
     def _evict(self, amendment: Amendment, expected: Expected) -> None:
         """As many as the daemon forgot; which, this judges by itself."""
         surplus = len(amendment.evicted)
-        longest_ago = sorted(self.seen, key=lambda device_id: self.seen[device_id].last)[:surplus]
+        longest_ago = sorted(self.seen, key=lambda each: (self.seen[each].last, self.said[each]))[:surplus]
         assert set(longest_ago) == amendment.evicted, f"{longest_ago} were not seen for longest: {amendment}"
         for device_id in longest_ago:
             expected.see(self._fleet.origin.partition, device_id, self.seen.pop(device_id))
+            del self.said[device_id]
         self._fleet.evict(len(self.seen))
 
 
