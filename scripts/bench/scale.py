@@ -4,29 +4,30 @@
 Fleets of each size are filled in one process; then, round by round, each takes the same number of readings, in turn:
 in order   devices report one after another, always in the same order, as devices with a fixed period do
 at random  every round in another order
-A reading is one that is already decoded, and its device is looked up by a name that was just made; what it costs to
-fetch and decode it doesn't depend on the number of devices. Time is the process's own, so that what else runs on the
-machine matters less. Memory is what the process grew by, names included. Snapshot and adoption go through PostgreSQL;
-the stream pauses for a copy alone, and a thread of its own writes it.
+A reading is decoded from its record and scored: all that the daemon does with it, fetching aside; what of that is
+scoring is told too. Time is the process's own, so that what else runs on the machine matters less. Memory is what the
+process grew by, names included. Snapshot and adoption go through PostgreSQL; the stream pauses for a copy alone, and a
+thread of its own writes it.
 """
 
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 import click
+import msgspec
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scripts.bench.daemon import database
 from scripts.bench.surroundings import machine
-from scripts.bench.workload import START_S, Workload, bundle
+from scripts.bench.workload import START_S, Workload, bundle, instant
 from sensord.cli.recordings import progress_bars
 from sensord.clock import MICROSECONDS
 from sensord.daemon.shard import Shard
@@ -35,7 +36,7 @@ from sensord.detection.devices import RING
 from sensord.detection.fleet import Fleet, Limits, make_ready
 from sensord.detection.reorder import Reorder
 from sensord.model.bundle import Bundle, unpack
-from sensord.readings import Integers, Partition, Readings
+from sensord.readings import Integers, Partition, Readings, Record
 from sensord.store.database import open_engine, upgrade
 from sensord.store.progress import Progress
 from sensord.stream.decoders.json import JsonDecoder
@@ -61,25 +62,42 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one size. us_per_reading: by order, median of the rounds. stored_s: None without a database."""
+    """Of one size. us_per_reading, and of that us_of_scoring: by order, median of the rounds. stored_s: None without a
+    database."""
 
     devices: int
     bytes_per_device: int
     us_per_reading: dict[str, float]
+    us_of_scoring: dict[str, float]
     stored_s: Stored | None
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Microseconds a reading, of one round."""
+
+    decoding: float
+    scoring: float
+
+    @property
+    def both(self) -> float:
+        return self.decoding + self.scoring
 
 
 @dataclass(slots=True)
 class Filled:
-    """A fleet whose devices all have been seen. rounds: microseconds a reading of each round, by order."""
+    """A fleet whose devices all have been seen. rounds: by order, what each took."""
 
     fleet: Fleet
     bytes_per_device: int
     seconds: int = 1
-    rounds: dict[str, list[float]] = field(default_factory=lambda: {order: [] for order in ORDERS})
+    rounds: dict[str, list[Took]] = field(default_factory=lambda: {order: [] for order in ORDERS})
 
     def __len__(self) -> int:
         return len(self.fleet.devices)
+
+    def median(self, what: Callable[[Took], float]) -> dict[str, float]:
+        return {order: statistics.median(map(what, rounds)) for order, rounds in self.rounds.items()}
 
 
 @click.command(help=__doc__)
@@ -112,7 +130,7 @@ def main(
         report("measure", rounds, rounds)
         times = stored(filled) if store else [None] * len(filled)
     found = [
-        Figures(len(one), one.bytes_per_device, {o: statistics.median(r) for o, r in one.rounds.items()}, took)
+        Figures(len(one), one.bytes_per_device, one.median(lambda t: t.both), one.median(lambda t: t.scoring), took)
         for one, took in zip(filled, times, strict=True)
     ]
     if plot is not None:
@@ -127,14 +145,19 @@ def fill(model: Bundle, size: int) -> Filled:
     before = _resident()
     fleet = Fleet(model, Origin("bench", HERE, ""), Limits(silent_periods=20))
     for first in range(0, size, FILL):
-        slots = np.arange(first, min(first + FILL, size))
-        fleet.observe(_readings(slots, 0, np.zeros((len(slots), len(model.channels)), np.float32)))
+        names = [_name(slot) for slot in range(first, min(first + FILL, size))]
+        at, values = (
+            np.full(len(names), START_S * MICROSECONDS),
+            np.zeros((len(names), len(model.channels)), np.float32),
+        )
+        fleet.observe(Readings(HERE, names, at, values, np.arange(len(names))))
     return Filled(fleet, (_resident() - before) // size)
 
 
-def measure(one: Filled, order: str, readings: int, rng: np.random.Generator) -> float:
-    """Microseconds of this process that a reading takes."""
-    size, used = len(one), 0.0
+def measure(one: Filled, order: str, readings: int, rng: np.random.Generator) -> Took:
+    """What a reading takes of this process's time."""
+    size, decoding, scoring = len(one), 0.0, 0.0
+    decoder = JsonDecoder(one.fleet.bundle.channels)
     shuffled = order == "at random"
     passes = [rng.permutation(size) if shuffled else np.arange(size) for _ in range(-(-readings // size))]
     slots = np.concatenate(passes)[:readings]
@@ -142,20 +165,31 @@ def measure(one: Filled, order: str, readings: int, rng: np.random.Generator) ->
     one.seconds += len(passes)
     for first in range(0, readings, BATCH):
         rows = slice(first, first + BATCH)
-        values = rng.normal(0, 1, (len(slots[rows]), len(one.fleet.bundle.channels))).astype(np.float32)
-        batch = _readings(slots[rows], seconds[rows], values)
+        records = _records(slots[rows], seconds[rows], one.fleet.bundle.channels, rng)
         began = time.process_time()
-        one.fleet.observe(batch)
-        used += time.process_time() - began
+        decoded = decoder.decode(HERE, records)
+        begun = time.process_time()
+        one.fleet.observe(decoded.readings)
+        scoring += time.process_time() - begun
+        decoding += begun - began
     one.fleet.changes()
     one.fleet.settle()
-    return used / readings * 1e6
+    return Took(decoding / readings * 1e6, scoring / readings * 1e6)
 
 
-def _readings(slots: Integers, second: Integers | int, values: np.ndarray) -> Readings:
-    names = [f"device-{slot:07}" for slot in slots.tolist()]  # new strings, as a decoder makes them
-    at = np.broadcast_to((START_S + np.asarray(second, np.int64)) * MICROSECONDS, len(slots))
-    return Readings(HERE, names, at, values, np.arange(len(slots)))
+def _records(slots: Integers, seconds: Integers, channels: Sequence[str], rng: np.random.Generator) -> list[Record]:
+    """As a topic holds them."""
+    values = rng.normal(0, 1, (len(slots), len(channels))).round(3).tolist()
+    records = list[Record]()
+    for slot, second, row in zip(slots.tolist(), seconds.tolist(), values, strict=True):
+        at = START_S + second
+        reading = {"device_id": _name(slot), "timestamp": instant(at), "values": dict(zip(channels, row, strict=True))}
+        records.append(Record(len(records), at * 1_000, None, msgspec.json.encode(reading)))
+    return records
+
+
+def _name(slot: int) -> str:
+    return f"device-{slot:07}"
 
 
 def _resident() -> int:
@@ -240,33 +274,37 @@ def told(found: list[Figures], channels: int, hidden: int, readings: int, rounds
     """All figures for programs."""
     return {
         "sizes": [asdict(one) for one in found],
-        "largest_to_smallest": {order: _ratio(found, order) for order in ORDERS},
+        "largest_to_smallest": _ratios([one.us_per_reading for one in found]),
+        "largest_to_smallest_scoring": _ratios([one.us_of_scoring for one in found]),
         "workload": {"channels": channels, "hidden": hidden, "ring": RING, "readings": readings, "rounds": rounds},
         "machine": machine(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
 
 
-def _ratio(found: list[Figures], order: str) -> float:
-    return found[-1].us_per_reading[order] / found[0].us_per_reading[order]
+def _ratios(times: list[dict[str, float]]) -> dict[str, float]:
+    return {order: times[-1][order] / times[0][order] for order in ORDERS}
 
 
 def text(found: list[Figures], channels: int, hidden: int) -> str:
     """The figures for people."""
-    widths = {"devices": 10, "in order": 11, "at random": 11, "bytes each": 12, "pause s": 9, "snapshot s": 12}
-    lines = ["".join(f"{name:>{width}}" for name, width in (widths | {"adopt s": 9}).items())]
+    widths = {"devices": 10, "in order": 11, "(scoring)": 11, "at random": 11, "(scoring) ": 11, "bytes each": 12}
+    widths |= {"pause s": 9, "snapshot s": 12, "adopt s": 9}
+    lines = ["".join(f"{name:>{width}}" for name, width in widths.items())]
     for one in found:
-        ordered, shuffled = (one.us_per_reading[order] for order in ORDERS)
+        times_us = [f"{each[order]:.2f} us" for order in ORDERS for each in (one.us_per_reading, one.us_of_scoring)]
         times = astuple(one.stored_s) if one.stored_s else ()
         pause, snapshot, adopt = [f"{value:.2f}" for value in times] or "---"
         lines.append(
-            f"{one.devices:>10,}{ordered:>8.2f} us{shuffled:>8.2f} us{one.bytes_per_device:>12,}"
+            f"{one.devices:>10,}" + "".join(f"{each:>11}" for each in times_us) + f"{one.bytes_per_device:>12,}"
             f"{pause:>9}{snapshot:>12}{adopt:>9}"
         )
-    ratios = " and ".join(f"{_ratio(found, order):.2f} ({order})" for order in ORDERS)
+    costs = (_ratios([one.us_per_reading for one in found]), _ratios([one.us_of_scoring for one in found]))
+    whole, scoring = (" and ".join(f"{ratios[order]:.2f} ({order})" for order in ORDERS) for ratios in costs)
     lines += [
         "",
-        f"a reading of {found[-1].devices:,} devices costs that of {found[0].devices:,} times {ratios}",
+        f"a reading of {found[-1].devices:,} devices costs that of {found[0].devices:,} times {whole};",
+        f"scoring alone {scoring}",
         f"{channels} channels, hidden {hidden}, the last {RING} readings of each device; bytes of small fleets are "
         "mostly the model's",
         ", ".join(f"{name} {value}" for name, value in machine().items()),
@@ -280,7 +318,10 @@ def draw(found: list[Figures], file: Path) -> None:
     left, right = figure.subplots(1, 2)
     sizes = [one.devices for one in found]
     for order, mark in zip(ORDERS, "os", strict=True):
-        left.plot(sizes, [one.us_per_reading[order] for one in found], marker=mark, label=order)
+        [drawn] = left.plot(sizes, [one.us_per_reading[order] for one in found], marker=mark, label=order)
+        left.plot(
+            sizes, [one.us_of_scoring[order] for one in found], ":", color=drawn.get_color(), label="scoring alone"
+        )
     left.legend(frameon=False)
     large = [one for one in found if one.devices >= LARGE] or found
     right.plot([one.devices for one in large], [one.bytes_per_device / 1024 for one in large], marker="o")

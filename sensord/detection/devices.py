@@ -15,10 +15,11 @@ from numpy.typing import DTypeLike, NDArray
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.bank import state_widths
 from sensord.detection.episodes import Episodes
-from sensord.detection.intake import NEVER, Presence, State
+from sensord.detection.intake import NEVER, Lines, Presence, State
 from sensord.detection.pages import seal, unseal
 from sensord.detection.scorer import Memory
 from sensord.errors import StateUnreadable
+from sensord.memory import in_large_pages
 from sensord.readings import Floats, Integers
 
 PAGE = 1_024  # devices a page
@@ -27,6 +28,7 @@ STATE_FORMATS = (1, 2)  # read; the last is written
 LEAST_CAPACITY = 64
 MOST_GROWTH = 16_384  # devices at once: 50 MB
 RING = 32  # last readings kept of each device
+RINGS = ("ring_at", "ring_observed", "ring_expected")
 EVENT = "event_"  # before an event channel's name: its column
 
 
@@ -68,10 +70,6 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
         Field("absent_position", "<i4"),
         # the ring's next row is this modulo RING
         Field("seen", "<i8"),  # readings accepted so far
-        # the ring of last readings; expected is in channel units, as observed is
-        Field("ring_at", "<i8", (RING,)),
-        Field("ring_observed", "<f4", (RING, channels)),
-        Field("ring_expected", "<f4", (RING, channels)),
         # the episode: see episodes
         Field("phase", "|u1"),
         Field("kind", "|u1"),
@@ -92,6 +90,11 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
         Field("score_last", "<f4"),
         Field("threshold", "<f4"),
         Field("critical", "|b1"),
+        # the ring of last readings, of which one row is touched at a time: last, so that all else lies together;
+        # expected is in channel units, as observed is
+        Field(RINGS[0], "<i8", (RING,)),
+        Field(RINGS[1], "<f4", (RING, channels)),
+        Field(RINGS[2], "<f4", (RING, channels)),
     )
 
 
@@ -250,6 +253,7 @@ class Devices:
             self._block.resize(now, refcheck=False)  # by us alone, and not while anybody holds a part of it
         else:
             was, self._block = 0, np.zeros(now, self._block.dtype)
+        in_large_pages(self._block)
         for field in self.fields:
             column = self._block[field.name]
             setattr(self, field.name, column)
@@ -264,11 +268,17 @@ class Devices:
         columns: dict[str, Any] = {field.name: self._column(field) for field in self.fields}  # of kinds as named there
         columns |= {"moved": self._moved, "touched": self._touched}
         return State(
+            self._lines(),
             Memory(*(columns[name] for name in Memory._fields)),
             tuple(self.events(each.name) for each in EVENT_CHANNELS),
             Presence(*(columns[name] for name in Presence._fields)),
             Episodes(*(columns[name] for name in Episodes._fields)),
         )
+
+    def _lines(self) -> Lines:
+        kinds: Mapping[str, Any] = self._block.dtype.fields or {}
+        ring = [(kinds[name][1], kinds[name][0].itemsize // RING) for name in RINGS]
+        return Lines(self._block.ctypes.data, self._block.itemsize, kinds[RINGS[0]][1], (ring[0], ring[1], ring[2]))
 
     def _column(self, field: Field) -> NDArray[np.generic]:
         column: NDArray[np.generic] = getattr(self, field.name)

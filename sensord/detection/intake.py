@@ -14,12 +14,14 @@ from sensord.detection import episodes, scorer
 from sensord.detection.channels import bank
 from sensord.detection.channels.contract import Seen
 from sensord.detection.scorer import Counts, Flags, Memory, Norms, Room
+from sensord.memory import prefetch
 from sensord.model.steps import ELSEWHERE, Weights
 from sensord.readings import Floats, Integers
 
 SCORED, WARM_UP, LATE, RESET = np.uint8(0), np.uint8(1), np.uint8(2), np.uint8(3)  # what became of a reading
 GAP, BROKEN, AGAIN = 32, 64, 128  # more bits, beside those of `episodes`
 NEVER = np.iinfo(np.int64).min  # last_at of a device that was never seen
+LINE, AHEAD = 64, 4  # bytes that come from memory at once; readings that a device is asked for before its turn
 WITNESS = 32  # readings without a gap after which a device's word is taken for its partition's time
 CALM, OPEN = episodes.CALM, episodes.OPEN
 LIMIT, UNKNOWN = scorer.RESIDUAL_LIMIT, F32(np.nan)
@@ -45,9 +47,20 @@ class Presence(NamedTuple):
     touched: Flags  # by page: changed since the last snapshot
 
 
+class Lines(NamedTuple):
+    """Where the devices' rows lie in memory, in bytes. first: address of the first row. always: of each row, from its
+    beginning, what every reading touches. ring: where each column of the ring begins in a row, and one place's size."""
+
+    first: int
+    row: int
+    always: int
+    ring: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
 class State(NamedTuple):
     """All columns of the devices."""
 
+    lines: Lines
     memory: Memory
     events: bank.Columns
     presence: Presence
@@ -164,6 +177,33 @@ def _write(
     out.witness[row] = state.presence.steady[slot] >= WITNESS
 
 
+@inlined
+def _fetch(slot: int, lines: Lines) -> None:
+    """What every reading touches of a device."""
+    row = lines.first + slot * lines.row
+    for line in range(0, lines.always, LINE):
+        prefetch(row + line)
+
+
+@inlined
+def _fetch_ring(slot: int, lines: Lines, presence: Presence) -> None:
+    """The place of the ring that the next reading goes to; `_fetch` has brought what says which."""
+    place = presence.seen[slot] % presence.ring_at.shape[1]
+    for begin, size in lines.ring:
+        address = lines.first + slot * lines.row + begin + place * size
+        prefetch(address)
+        prefetch(address + size - 1)
+
+
+@inlined
+def _fetch_ahead(rows: Integers, place: int, slots: Integers, state: State) -> None:
+    """Have what the readings after this one touch brought meanwhile."""
+    if place + AHEAD < len(rows):
+        _fetch(slots[rows[place + AHEAD]], state.lines)
+    if place + AHEAD // 2 < len(rows):
+        _fetch_ring(slots[rows[place + AHEAD // 2]], state.lines, state.presence)
+
+
 @compiled
 def take(
     rows: Integers, first: int, batch: Batch, state: State, model: Model, desk: Desk, out: Outcome
@@ -174,6 +214,7 @@ def take(
     """
     memory, presence = state.memory, state.presence
     for place in range(first, len(rows)):
+        _fetch_ahead(rows, place, batch.slots, state)
         row = rows[place]
         slot, at, x = batch.slots[row], batch.at[row], batch.values[row]
         profile = batch.profile[slot]
