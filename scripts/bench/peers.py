@@ -7,13 +7,15 @@ sensord      `sensord run` with default settings, scores, alerts, snapshots and 
              partition adopted to the last commit of the whole topic, as `throughput` measures it
 poll         kafka-python's poll() with the daemon's client options, nothing decoded; the whole topic
 plain        that poll(), orjson, one torch LSTM call a reading, the states in a dict
+detector     plain, with the head and the reconstruction error, compared with a limit: the least that finds anything
 quix         Quix Streams: a stateful function, the state as bytes in its RocksDB store with a changelog topic
 faust table  Faust: the state as bytes in a table with a changelog topic, in memory
 faust dict   Faust: the state in a plain dict
 river        that poll(), orjson, and River's HalfSpaceTrees: score and learn, one forest for the whole fleet
-All but river and poll step the same weights, out of the daemon's bundle. The peers compute the LSTM's state and no
-more: no score, no alert. Each gets as far as it can in --seconds and is timed from the end of its --warm-up to its last
-reading. A peer that can't be installed, or fails, is named with its reason. Figures compare within one run only.
+All but river and poll step the same weights, out of the daemon's bundle. All of them but detector compute the LSTM's
+state and no more: no score, no alert. Each gets as far as it can in --seconds and is timed from the end of its --warm-up
+to its last reading. A peer that can't be installed, or fails, is named with its reason. Figures compare within one run
+only.
 """
 
 import json

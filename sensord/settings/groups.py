@@ -50,7 +50,7 @@ class KafkaSettings(Group):
     session_timeout_s: float = Field(45.0, ge=6.0, le=300.0)
     """Silence after which the group gives a process's partitions to others, seconds; a request waits a fifth of it."""
     max_poll_records: int = Field(5_000, ge=1, le=100_000)
-    """Most records that one poll returns."""
+    """Most records that one poll returns; fewer where they are so large that they exceed 2 MiB together."""
 
     @field_validator("bootstrap_servers")
     @classmethod

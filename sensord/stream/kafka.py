@@ -7,7 +7,7 @@ and notes; what the notes mean is worked out in `poll`, on the caller's thread.
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAs
 from kafka.errors import KafkaConnectionError, KafkaError, LogTruncationError, OffsetOutOfRangeError
 
 from sensord.errors import OffsetsLost, SensordError, SourceFailed, Unreachable
-from sensord.readings import Partition
+from sensord.readings import Partition, RawRecord
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import DEFAULT_START_TIMEOUT_S, Cluster, connected
 from sensord.stream.source import Batch, Bounds
@@ -24,6 +24,8 @@ from sensord.stream.source import Batch, Bounds
 SESSION_TIMEOUT_S = 45.0
 POLL_LIMIT_S = 60.0
 CLOSE_TIMEOUT_MS = 3_000
+HELPING = 2 << 20  # bytes of values
+FIRST_HELPING, SAMPLE = 64, 32  # records
 SEARCH = "ensure_coordinator_ready"  # the client's method
 DEPARTED = (
     ValueError,
@@ -65,6 +67,7 @@ class KafkaSource:
         except SensordError:
             self._cluster.close()
             raise
+        self._helping = Helping(settings.max_poll_records)
         self._notes = _Notes(self._consumer)
         self._consumer.subscribe(topics=list(topics), listener=self._notes)
         self._told: set[Partition] = set()  # what the caller knows to be assigned
@@ -81,7 +84,7 @@ class KafkaSource:
         if self._failed or self._closed:
             raise SourceFailed("poll after failure or close")
         try:
-            polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000))
+            polled = self._consumer.poll(timeout_ms=int(timeout_s * 1_000), max_records=self._helping.records)
         except KafkaConnectionError as error:
             if not _only_searched(error):
                 raise self._failure(error) from error
@@ -92,6 +95,7 @@ class KafkaSource:
             raise OffsetsLost(f"the log no longer holds {self._wanted(error)}; see --accept-gap") from error
         except Exception as error:
             raise self._failure(error) from error
+        self._helping.had(polled.values())
         departed, arrived = self._changes()
         records = {_partition(tp): found for tp, found in polled.items()}
         return Batch(departed, arrived, {p: found for p, found in records.items() if p in self._started})
@@ -232,6 +236,24 @@ class _Notes(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python p
 
     def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
         self.on_partitions_revoked(lost)
+
+
+class Helping:
+    """How many records a poll brings: so many that they are about HELPING bytes together, by what the last ones were.
+
+    What one poll brings is in memory decoded, at many times its bytes, and nothing of it is scored before all of it is
+    decoded; so records that hold many readings each come in fewer.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.records = min(FIRST_HELPING, most)
+
+    def had(self, polled: Iterable[Sequence[RawRecord]]) -> None:
+        """What a poll has brought; a sample of it tells."""
+        sizes = [len(record.value or b"") for records in polled for record in records[:: len(records) // SAMPLE + 1]]
+        if sizes:
+            self.records = min(max(HELPING * len(sizes) // (sum(sizes) or 1), 1), self._most)
 
 
 def _group_config(settings: KafkaSettings, session_timeout_s: float, poll_limit_s: float) -> dict[str, Any]:

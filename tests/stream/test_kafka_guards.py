@@ -12,10 +12,10 @@ from kafka.coordinator.consumer import ConsumerCoordinator
 from kafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 
 from sensord.errors import OffsetsLost, SourceFailed
-from sensord.readings import Partition
+from sensord.readings import Partition, Record
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import client_config
-from sensord.stream.kafka import KafkaSource, _group_config, _Notes
+from sensord.stream.kafka import FIRST_HELPING, HELPING, Helping, KafkaSource, _group_config, _Notes
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -83,7 +83,7 @@ class Consumer:
         self.failure = failure
         self.polls = 0
 
-    def poll(self, timeout_ms: int) -> dict[Any, Any]:
+    def poll(self, timeout_ms: int, max_records: int) -> dict[Any, Any]:
         self.polls += 1
         raise self.failure
 
@@ -105,6 +105,7 @@ def source(consumer: Consumer) -> KafkaSource:
     made = object.__new__(KafkaSource)
     made._servers, made._consumer = "broker:9092", consumer
     made._failed = made._closed = False
+    made._helping = Helping(5_000)
     return made
 
 
@@ -118,13 +119,41 @@ def test_any_exception_of_poll_ends_the_source_and_it_is_never_polled_again(fail
     assert consumer.polls == 1
 
 
+def test_a_poll_brings_about_as_many_bytes_whatever_its_records_hold() -> None:
+    """Five thousand arrays of fifty readings would be in memory at once, decoded, before the first is scored."""
+    helping = Helping(5_000)
+    assert helping.records == FIRST_HELPING
+    for size, records in ((230, 5_000), (11_500, 182), (64 << 10, 32), (HELPING * 2, 1), (0, 5_000)):
+        helping.had([[Record(0, 0, None, bytes(size))] * 100, []])
+        assert helping.records == records
+    helping.had([])
+    assert helping.records == 5_000  # nothing came, nothing is known
+    helping.had([[Record(0, 0, b"key", None)]])
+    assert helping.records == 5_000
+
+
+def test_a_poll_asks_for_no_more_than_that() -> None:
+    class Brimming(Consumer):
+        def poll(self, timeout_ms: int, max_records: int) -> dict[Any, list[Record]]:
+            asked.append(max_records)
+            return {TopicPartition("pumps", 0): [Record(0, 0, None, bytes(64 << 10))] * max_records}
+
+    asked: list[int] = []
+    consumer = Brimming(RuntimeError())
+    brimming = source(consumer)
+    brimming._notes, brimming._told, brimming._started = _Notes(consumer), set(), set()
+    for _ in range(3):
+        brimming.poll(0.01)
+    assert asked == [FIRST_HELPING, 32, 32]
+
+
 def test_a_search_that_finds_no_broker_is_begun_again() -> None:
     """The client lets the refused connection out; to poll again is all it needs, since it had not fetched yet."""
     coordinator = ConsumerCoordinator.__new__(ConsumerCoordinator)
     coordinator._net = coordinator._manager = Nobody()
 
     class Searching(Consumer):
-        def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
             self.polls += 1
             if self.polls < 3:
                 coordinator.ensure_coordinator_ready(timeout_ms=10)

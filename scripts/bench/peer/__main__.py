@@ -12,6 +12,7 @@ from scripts.bench.peer.meter import Task
 
 PEERS = {
     "plain": "loops.plain",
+    "detector": "loops.detector",
     "quix": "quix.quix",
     "faust table": "faust_agents.faust_table",
     "faust dict": "faust_agents.faust_dict",

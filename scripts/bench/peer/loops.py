@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
+from torch import Tensor
 
-from scripts.bench.peer.lstm import Lstm, State
+from scripts.bench.peer.lstm import Detector, Lstm, State
 from scripts.bench.peer.meter import Meter, Task
 from scripts.bench.reader import POLL_MS, at_beginning
 
@@ -19,6 +20,21 @@ def plain(task: Task) -> None:
     for reading in _readings(task):
         device = reading["device_id"]
         states[device] = lstm.step(reading["values"], states.get(device) or lstm.fresh())
+        meter.count()
+
+
+def detector(task: Task) -> None:
+    """The same, if it is to find something."""
+    meter, model = Meter(task, ("kafka-python", "orjson", "torch")), Detector(task.weights)
+    kept: dict[str, tuple[State, Tensor]] = {}
+    found = dict[str, int]()
+    for reading in _readings(task):
+        device = reading["device_id"]
+        state, expected = kept.get(device) or (model.fresh(), model.unexpecting())
+        state, expected, strange = model.score(reading["values"], state, expected)
+        kept[device] = state, expected
+        if strange:
+            found[device] = found.get(device, 0) + 1
         meter.count()
 
 
