@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 D = TypeVar("D", bound=np.generic)
 
 HOUSE = Path(__file__).parent
-ROOMS = ("", "model", "detection", "detection/channels", "trainer")  # where compiled functions live
+ROOMS = ("", "model", "detection", "detection/channels", "stream/decoders", "trainer")  # where compiled functions live
 
 F32 = np.float32
 

@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
-from operator import sub
 from typing import Annotated, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -36,17 +35,18 @@ from sensord.stream.dead_letters import (
     dead_letter,
 )
 from sensord.stream.decoders import Decoded
+from sensord.stream.decoders.instants import FIRST, LAST, UNREAD, instants
 
 T = TypeVar("T")
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 DEFAULT_MAX_FUTURE_S = 300.0
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
-LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 EARLIEST_MS = 946_684_800_000  # 2000-01-01
 LATEST_MS = 4_102_444_800_000  # 2100-01-01
+NO_TIME = "timestamp is neither RFC 3339 with an offset nor whole milliseconds"
 UNREADABLE = (ValueError, RecursionError)  # what msgspec and json raise on bytes that they can't read
 
 
@@ -54,7 +54,7 @@ class Message(msgspec.Struct, kw_only=True, gc=False):
     """One reading as it is written; each fleet's subclass narrows `values` to its channels."""
 
     device_id: str | None = None
-    timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | int | None = None
+    timestamp: str | int | None = None
     values: msgspec.Struct
 
 
@@ -85,6 +85,7 @@ class JsonDecoder:
     def __init__(self, channels: Sequence[str], max_future_s: float = DEFAULT_MAX_FUTURE_S) -> None:
         self.channels = tuple(channels)
         self._max_future = int(max_future_s * MICROSECONDS)
+        instants(())  # compiled before the first record comes
         message = _message_type(self.channels)
         self._one = msgspec.json.Decoder(message)
         self._any: msgspec.json.Decoder[Message | list[Message]] = msgspec.json.Decoder(message | list[message])  # type: ignore[valid-type]
@@ -162,13 +163,17 @@ class JsonDecoder:
         values = np.fromiter(flat, np.float64, n * channels).reshape(n, channels)
         with np.errstate(over="ignore"):
             narrow = values.astype(np.float32)
-        infinite, absent = np.isinf(narrow), np.isnan(narrow)
+        if not np.isfinite(narrow).all():
+            self._check_values(narrow, wrong)
+        return narrow
+
+    def _check_values(self, values: Floats, wrong: Wrong) -> None:
+        infinite, absent = np.isinf(values), np.isnan(values)
         for row in np.flatnonzero(infinite.any(axis=1)).tolist():
             channel = self.channels[int(np.argmax(infinite[row]))]
             wrong.setdefault(row, Refusal(Reason.NOT_FINITE, f"{channel!a} is beyond the range of float32"))
         for row in np.flatnonzero(absent.all(axis=1)).tolist():
             wrong.setdefault(row, Refusal(Reason.NO_VALUES, "no channel has a value"))
-        return narrow
 
 
 def _message_type(channels: tuple[str, ...]) -> type[Message]:
@@ -212,11 +217,9 @@ def _event_times(written: Written, wrong: Wrong) -> Integers:
     """(n,) microseconds since the epoch, 0 where one is wrong."""
     stamps = [message.timestamp for message in written.messages]
     kinds = set(map(type, stamps))
-    if kinds == {datetime}:
-        since = list(map(sub, stamps, repeat(EPOCH)))  # datetimes all
-        days, seconds = np.array([one.days for one in since]), np.array([one.seconds for one in since])
-        at: Integers = (days * 86_400 + seconds) * MICROSECONDS + np.array([one.microseconds for one in since])
-        if np.all((at >= FIRST) & (at <= LAST)):
+    if kinds == {str}:
+        at = instants(cast(list[str], stamps))
+        if np.all(at != UNREAD):
             return at
     elif kinds == {int}:
         with suppress(OverflowError):
@@ -254,11 +257,8 @@ def _device_id(message: Message, record: RawRecord) -> str:
 def _event_time(message: Message, record: RawRecord) -> int:
     """Microseconds since the epoch."""
     timestamp = message.timestamp
-    if isinstance(timestamp, datetime):
-        at = (timestamp - EPOCH) // MICROSECOND
-        if not FIRST <= at <= LAST:
-            raise Refusal(Reason.BAD_TIME, f"timestamp {timestamp.isoformat()} is outside the years 1 to 9999 of UTC")
-        return at
+    if isinstance(timestamp, str):
+        return _instant(timestamp)
     if timestamp is None:
         if not EARLIEST_MS <= record.timestamp < LATEST_MS:
             raise Refusal(Reason.BAD_TIME, f"no timestamp, and the record's is {record.timestamp} ms")
@@ -266,6 +266,17 @@ def _event_time(message: Message, record: RawRecord) -> int:
     if not EARLIEST_MS <= timestamp < LATEST_MS:
         raise Refusal(Reason.BAD_TIME, f"timestamp is no epoch milliseconds of 2000 to 2100{_looks_like(timestamp)}")
     return timestamp * 1_000
+
+
+def _instant(written: str) -> int:
+    """Microseconds since the epoch of any RFC 3339 time."""
+    try:
+        at = (msgspec.convert(written, _Time) - EPOCH) // MICROSECOND
+    except UNREADABLE as error:
+        raise Refusal(Reason.BAD_TIME, f"{NO_TIME}: {error}") from None
+    if not FIRST <= at <= LAST:
+        raise Refusal(Reason.BAD_TIME, f"timestamp {written} is outside the years 1 to 9999 of UTC")
+    return at
 
 
 def _looks_like(number: int) -> str:
@@ -355,7 +366,7 @@ def _diagnose(part: bytes, channels: frozenset[str], error: Exception) -> Refusa
             return Refusal(Reason.MALFORMED, f"{channel!a} is a {type(value).__name__}, not a number or null")
         if isinstance(value, int) and not _fits(value):
             return Refusal(Reason.NOT_FINITE, f"{channel!a} is beyond the range of float64")
-    return Refusal(Reason.BAD_TIME, f"timestamp is neither RFC 3339 with an offset nor whole milliseconds: {error}")
+    return Refusal(Reason.BAD_TIME, f"{NO_TIME}: {error}")
 
 
 def _has_unreal_numbers(part: bytes) -> bool:
