@@ -91,6 +91,10 @@ class BundleInvalid(SensordError):
     exit_code = EXIT_NEEDS_A_PERSON
 
 
+class StageConflict(SensordError):
+    """A bundle can't go to that stage from where its fleet's bundles stand by now; nothing was changed."""
+
+
 class BundleUntrusted(BundleInvalid):
     """A bundle without the signature that the settings demand."""
 

@@ -22,9 +22,11 @@ GRANT USAGE ON SEQUENCE alert_events_sequence_seq, dead_letters_id_seq, gaps_id_
 -- The trainer: publishes and promotes bundles. What a bundle holds can't be changed, only replaced by another one.
 GRANT SELECT, INSERT ON bundles TO sensord_trainer;
 GRANT UPDATE (stage, signature, replaced, promoted_at, retired_at) ON bundles TO sensord_trainer;
+GRANT SELECT, INSERT ON bundle_moves TO sensord_trainer;
+GRANT USAGE ON SEQUENCE bundle_moves_sequence_seq TO sensord_trainer;
 
 -- People and dashboards: read all but the devices' state.
-GRANT SELECT ON alerts, alert_events, dead_letters, gaps, partition_progress, devices, bundles
+GRANT SELECT ON alerts, alert_events, dead_letters, gaps, partition_progress, devices, bundles, bundle_moves
     TO sensord_reader, sensord_operator;
 
 -- People who answer alerts.

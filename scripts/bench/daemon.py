@@ -141,8 +141,8 @@ def _ask(engine: Engine, question: ColumnElement[T]) -> T:
 
 def _publish(engine: Engine, packed: Packed) -> None:
     registry, at = Registry(engine), START_S * MICROSECONDS
-    registry.publish(FLEET, packed.bundle_id, packed.manifest, packed.weights, packed.sha256, at)
-    registry.promote(FLEET, packed.bundle_id, at)
+    registry.publish(FLEET, packed.bundle_id, packed.manifest, packed.weights, packed.sha256, at, "bench")
+    registry.promote(FLEET, packed.bundle_id, at, "bench")
 
 
 @contextmanager

@@ -8,11 +8,22 @@ import msgspec
 
 from sensord.cli.context import engine_of, settings_of
 from sensord.cli.lazy import Entry, LazyGroup
-from sensord.cli.output import Column, Format, console, format_option, printable, time_text, write, write_object
+from sensord.cli.options import by_option
+from sensord.cli.output import (
+    Column,
+    Format,
+    console,
+    format_option,
+    limit_option,
+    printable,
+    time_text,
+    write,
+    write_object,
+)
 from sensord.clock import SystemClock
 from sensord.errors import ModelMissing
 from sensord.settings import Settings
-from sensord.store.registry import BundleRow, Registry, Stage, StoredBundle
+from sensord.store.registry import BundleRow, Move, Registry, Stage, StoredBundle
 
 CURRENT = "current"
 
@@ -20,7 +31,10 @@ COMMANDS = {
     "list": Entry("sensord.cli.model:list_", "List bundles, the last published first."),
     "show": Entry("sensord.cli.model:show", "Show what a bundle says about itself."),
     "promote": Entry("sensord.cli.model:promote", "Make a bundle current; daemons pick it up at their next snapshot."),
+    "shadow": Entry("sensord.cli.model:shadow", "Have daemons score a bundle beside the current one."),
     "rollback": Entry("sensord.cli.model:rollback", "Make the bundle current again that was so before."),
+    "retire": Entry("sensord.cli.model:retire", "Take a bundle that isn't current out of service."),
+    "history": Entry("sensord.cli.model:history", "List who moved which bundle when, and why."),
     "keygen": Entry("sensord.cli.model_keys:keygen", "Make a key to sign bundles with."),
     "sign": Entry("sensord.cli.model_keys:sign", "Sign a bundle, in the registry or in a folder."),
     "verify": Entry("sensord.cli.model_keys:verify", "Check that a bundle is whole, and who has signed it."),
@@ -41,6 +55,16 @@ COLUMNS = (
     Column[BundleRow]("signed", lambda row: "" if row.signature is None else "yes"),
 )
 
+MOVE_COLUMNS = (
+    Column[Move]("at (UTC)", lambda row: time_text(row.at)),
+    Column[Move]("bundle", lambda row: row.bundle_id),
+    Column[Move]("from", lambda row: row.from_stage.value if row.from_stage else "-"),
+    Column[Move]("to", lambda row: row.to_stage.value),
+    Column[Move]("by", lambda row: row.by),
+    Column[Move]("why", lambda row: row.why + (" (forced)" if row.forced else "")),
+)
+
+why_option = click.option("--why", default="", help="Why; kept beside the move.")
 fleet_option = click.option("--fleet", help="Fleet; may be left out where the settings name only one.")
 
 
@@ -85,29 +109,76 @@ def show(ctx: click.Context, name: str, fleet: str | None, form: Format) -> None
 @click.command("promote")
 @click.argument("name")
 @fleet_option
+@why_option
+@by_option
 @click.pass_context
-def promote(ctx: click.Context, name: str, fleet: str | None) -> None:
+def promote(ctx: click.Context, name: str, fleet: str | None, why: str, by: str) -> None:
     """Make a bundle current; daemons pick it up at their next snapshot."""
     settings = settings_of(ctx)
     chosen = fleet_of(settings, fleet)
     with registry_of(settings) as registry:
-        if settings.model.trusted_keys:
-            stored = registry.get(chosen, name)
-            refuse_untrusted(settings, stored.bundle_id, stored.manifest, stored.signature)
-        bundle_id = registry.promote(chosen, name, SystemClock().now())
+        _refuse_untrusted(settings, registry, chosen, name)
+        bundle_id = registry.promote(chosen, name, SystemClock().now(), by, why)
     click.echo(f"fleet {chosen}: {bundle_id} is current")
+
+
+@click.command("shadow")
+@click.argument("name")
+@fleet_option
+@why_option
+@by_option
+@click.pass_context
+def shadow(ctx: click.Context, name: str, fleet: str | None, why: str, by: str) -> None:
+    """Have daemons score a bundle beside the current one, from their next snapshot on; one a fleet."""
+    settings = settings_of(ctx)
+    chosen = fleet_of(settings, fleet)
+    with registry_of(settings) as registry:
+        _refuse_untrusted(settings, registry, chosen, name)
+        bundle_id = registry.shadow(chosen, name, SystemClock().now(), by, why)
+    click.echo(f"fleet {chosen}: {bundle_id} is shadow")
 
 
 @click.command("rollback")
 @fleet_option
+@why_option
+@by_option
 @click.pass_context
-def rollback(ctx: click.Context, fleet: str | None) -> None:
+def rollback(ctx: click.Context, fleet: str | None, why: str, by: str) -> None:
     """Make the bundle current again that was so before; once more goes back one further."""
     settings = settings_of(ctx)
     chosen = fleet_of(settings, fleet)
     with registry_of(settings) as registry:
-        bundle_id = registry.rollback(chosen, SystemClock().now())
+        bundle_id = registry.rollback(chosen, SystemClock().now(), by, why)
     click.echo(f"fleet {chosen}: {bundle_id} is current")
+
+
+@click.command("retire")
+@click.argument("name")
+@fleet_option
+@why_option
+@by_option
+@click.pass_context
+def retire(ctx: click.Context, name: str, fleet: str | None, why: str, by: str) -> None:
+    """Take a bundle that isn't current out of service; it can be promoted again."""
+    settings = settings_of(ctx)
+    chosen = fleet_of(settings, fleet)
+    with registry_of(settings) as registry:
+        bundle_id = registry.retire(chosen, name, SystemClock().now(), by, why)
+    click.echo(f"fleet {chosen}: {bundle_id} is retired")
+
+
+@click.command("history")
+@click.argument("name", required=False)
+@fleet_option
+@limit_option()
+@format_option()
+@click.pass_context
+def history(ctx: click.Context, name: str | None, fleet: str | None, limit: int, form: Format) -> None:
+    """List who moved which bundle when, and why, the last first; of one bundle, or of all."""
+    settings = settings_of(ctx)
+    with registry_of(settings) as registry:
+        rows = registry.moves(fleet_of(settings, fleet), name, limit + 1)
+    write(rows, Move, form, MOVE_COLUMNS, limit=limit)
 
 
 @contextmanager
@@ -142,6 +213,12 @@ def refuse_untrusted(settings: Settings, bundle_id: str, manifest: bytes, signat
     from sensord.model.signature import TrustedKeys  # noqa: PLC0415  # cryptography, where it is asked for
 
     TrustedKeys.read(settings.model.trusted_keys).check(bundle_id, manifest, signature)
+
+
+def _refuse_untrusted(settings: Settings, registry: Registry, fleet: str, name: str) -> None:
+    if settings.model.trusted_keys:
+        stored = registry.get(fleet, name)
+        refuse_untrusted(settings, stored.bundle_id, stored.manifest, stored.signature)
 
 
 def _facts(manifest: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

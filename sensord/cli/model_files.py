@@ -6,6 +6,7 @@ import click
 
 from sensord.cli.context import settings_of
 from sensord.cli.model import find, fleet_of, fleet_option, refuse_untrusted, registry_of
+from sensord.cli.options import person
 from sensord.clock import SystemClock
 from sensord.model.bundle import Packed, unpack
 from sensord.store.registry import StoredBundle
@@ -46,9 +47,9 @@ def import_(ctx: click.Context, folder: Path, promote: bool) -> None:
     at = SystemClock().now()
     with registry_of(settings) as registry:
         content = packed.manifest, packed.weights, packed.sha256
-        registry.publish(fleet, packed.bundle_id, *content, at, packed.signature)
+        registry.publish(fleet, packed.bundle_id, *content, at, person(), packed.signature)
         if promote:
-            registry.promote(fleet, packed.bundle_id, at)
+            registry.promote(fleet, packed.bundle_id, at, person(), "imported")
     click.echo(f"fleet {fleet}: {packed.bundle_id} is {'current' if promote else 'published'}")
 
 

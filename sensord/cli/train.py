@@ -9,7 +9,7 @@ import torch
 from rich.table import Table
 
 from sensord.cli.context import engine_of, settings_of
-from sensord.cli.options import Time
+from sensord.cli.options import Time, person
 from sensord.cli.output import console
 from sensord.cli.recordings import Report, file_options, progress_bars
 from sensord.clock import MICROSECONDS, SystemClock
@@ -181,7 +181,7 @@ def _publish(settings: Settings, name: str, packed: Packed, promote: bool) -> No
     with engine_of(settings.store) as engine:
         registry = Registry(engine)
         content = packed.manifest, packed.weights, packed.sha256
-        registry.publish(name, packed.bundle_id, *content, now, packed.signature)
+        registry.publish(name, packed.bundle_id, *content, now, person(), packed.signature)
         if promote:
-            registry.promote(name, packed.bundle_id, now)
+            registry.promote(name, packed.bundle_id, now, person(), "trained")
     click.echo(f"{packed.bundle_id}: published" + (" and current" if promote else ""))

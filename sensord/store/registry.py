@@ -3,16 +3,17 @@
 Bytes in, bytes out: what a bundle means is `model`'s business.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, insert, select, update
 
-from sensord.errors import BundleInvalid, ModelMissing
+from sensord.errors import BundleInvalid, ModelMissing, StageConflict
 from sensord.store.database import insert_into, reading, row_as, writing
-from sensord.store.schema import bundles, instant
+from sensord.store.schema import bundle_moves, bundles, instant
 
 
 class Stage(StrEnum):
@@ -55,7 +56,34 @@ class StoredBundle:
     signature: bytes | None = None
 
 
+Verdict: TypeAlias = Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A bundle's step from one stage to another; from_stage None: it was published. verdict: the gate's, where it was
+    asked. forced: promoted against it, or without."""
+
+    fleet: str
+    bundle_id: str
+    from_stage: Stage | None
+    to_stage: Stage
+    at: datetime
+    by: str
+    why: str
+    forced: bool = False
+    verdict: Verdict = None
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The bundle that a promotion is to replace, and no other; None: the fleet has none yet."""
+
+    bundle_id: str | None
+
+
 _ROW = [bundles.c[name] for name in BundleRow.__dataclass_fields__]
+_MOVE = [bundle_moves.c[name] for name in Move.__dataclass_fields__]
 _STORED = [bundles.c[name] for name in StoredBundle.__dataclass_fields__]
 
 
@@ -73,6 +101,7 @@ class Registry:
         weights: bytes,
         sha256: str,
         at: int,
+        by: str,
         signature: bytes | None = None,
     ) -> None:
         """Add a bundle as a candidate; the same one again changes nothing but the signature, where it brings one.
@@ -89,7 +118,9 @@ class Registry:
             "created_at": instant(at),
         }
         with writing(self._engine) as connection:
-            connection.execute(insert_into(connection, bundles).values(row).on_conflict_do_nothing())
+            added = insert_into(connection, bundles).values(row).on_conflict_do_nothing().returning(bundles.c.bundle_id)
+            if connection.scalars(added).all():
+                _write_down(connection, Move(fleet, bundle_id, None, Stage.CANDIDATE, instant(at), by, ""))
             stored = connection.execute(select(bundles.c.manifest, bundles.c.sha256).where(_is(fleet, bundle_id))).one()
             if tuple(stored) != (row["manifest"], sha256):
                 raise BundleInvalid(f"fleet {fleet}: bundle {bundle_id} is published already, with other content")
@@ -101,34 +132,95 @@ class Registry:
         with writing(self._engine) as connection:
             _sign(connection, fleet, bundle_id, signature)
 
-    def promote(self, fleet: str, name: str, at: int) -> str:
+    def promote(
+        self,
+        fleet: str,
+        name: str,
+        at: int,
+        by: str,
+        why: str = "",
+        over: Over | None = None,
+        verdict: Verdict = None,
+        forced: bool = False,
+    ) -> str:
         """Make a bundle current and retire the one that was; promoting the current one changes nothing.
 
-        name: an id or the unique beginning of one. Returns the full id. Raises ModelMissing.
+        name: an id or the unique beginning of one. over: the current bundle that the verdict was reached beside.
+        verdict: the gate's. Returns the full id. Raises ModelMissing, StageConflict where another is current than over.
         """
         with writing(self._engine) as connection:
-            replaced = _lock(connection, fleet)
-            bundle_id = _one(list(replaced), fleet, name)
-            before = connection.scalars(_current_id(fleet)).one_or_none()
+            standing = _lock(connection, fleet)
+            bundle_id = _one(list(standing), fleet, name)
+            before = _current(standing)
+            if over is not None and over.bundle_id != before:
+                raise StageConflict(
+                    f"fleet {fleet}: {before or 'no bundle'} is current by now, and {bundle_id} was held against "
+                    f"{over.bundle_id or 'none'}; it stays {standing[bundle_id].stage}: hold it against that one"
+                )
             if before != bundle_id:
-                _make_current(connection, fleet, bundle_id, at)
+                _retire_current(connection, fleet, standing, at, by, f"{bundle_id} is promoted")
+                said = Move(fleet, bundle_id, standing[bundle_id].stage, Stage.CURRENT, instant(at), by, why)
+                _move(connection, replace(said, verdict=verdict, forced=forced))
                 promoted = {"promoted_at": instant(at), "replaced": before}
                 connection.execute(update(bundles).where(_is(fleet, bundle_id)).values(promoted))
         return bundle_id
 
-    def rollback(self, fleet: str, at: int) -> str:
+    def shadow(self, fleet: str, name: str, at: int, by: str, why: str = "") -> str:
+        """Have daemons score a bundle beside the current one. Its fleet's shadow until now becomes a candidate again.
+
+        Returns the full id. Raises ModelMissing, StageConflict where it is current.
+        """
+        with writing(self._engine) as connection:
+            standing = _lock(connection, fleet)
+            bundle_id = _one(list(standing), fleet, name)
+            stage = standing[bundle_id].stage
+            if stage is Stage.CURRENT:
+                raise StageConflict(f"fleet {fleet}: {bundle_id} is current; a shadow is scored beside that")
+            for other, one in standing.items():
+                if one.stage is Stage.SHADOW and other != bundle_id:
+                    gone = Move(fleet, other, Stage.SHADOW, Stage.CANDIDATE, instant(at), by, f"{bundle_id} is shadow")
+                    _move(connection, gone)
+            if stage is not Stage.SHADOW:
+                _move(connection, Move(fleet, bundle_id, stage, Stage.SHADOW, instant(at), by, why))
+        return bundle_id
+
+    def retire(self, fleet: str, name: str, at: int, by: str, why: str = "") -> str:
+        """Take a bundle that isn't current out of service. Returns the full id. Raises ModelMissing, StageConflict."""
+        with writing(self._engine) as connection:
+            standing = _lock(connection, fleet)
+            bundle_id = _one(list(standing), fleet, name)
+            stage = standing[bundle_id].stage
+            if stage is Stage.CURRENT:
+                raise StageConflict(
+                    f"fleet {fleet}: {bundle_id} is current; promote another one, or roll back, and it is retired"
+                )
+            if stage is not Stage.RETIRED:
+                _move(connection, Move(fleet, bundle_id, stage, Stage.RETIRED, instant(at), by, why))
+        return bundle_id
+
+    def rollback(self, fleet: str, at: int, by: str, why: str = "") -> str:
         """Make the bundle current again that the current one replaced, and retire that. Returns its id.
 
         Once more goes back one further. Raises ModelMissing where there is nothing to go back to.
         """
         with writing(self._engine) as connection:
-            replaced = _lock(connection, fleet)
-            current = connection.scalars(_current_id(fleet)).one_or_none()
-            before = replaced.get(current) if current else None
+            standing = _lock(connection, fleet)
+            current = _current(standing)
+            before = standing[current].replaced if current else None
             if before is None:
-                raise ModelMissing(f"fleet {fleet}: no bundle was current before; {_listed(list(replaced))}")
-            _make_current(connection, fleet, before, at)
+                raise ModelMissing(f"fleet {fleet}: no bundle was current before; {_listed(list(standing))}")
+            _retire_current(connection, fleet, standing, at, by, why or f"rolled back to {before}")
+            _move(connection, Move(fleet, before, standing[before].stage, Stage.CURRENT, instant(at), by, why))
         return before
+
+    def moves(self, fleet: str, name: str | None = None, limit: int | None = None) -> Sequence[Move]:
+        """Who moved which bundle when and why, the last first. Raises ModelMissing."""
+        chosen = select(*_MOVE).where(bundle_moves.c.fleet == fleet).order_by(bundle_moves.c.sequence.desc())
+        with reading(self._engine) as connection:
+            if name is not None:
+                ids = connection.scalars(select(bundles.c.bundle_id).where(bundles.c.fleet == fleet)).all()
+                chosen = chosen.where(bundle_moves.c.bundle_id == _one(ids, fleet, name))
+            return [row_as(Move, row) for row in connection.execute(chosen.limit(limit))]
 
     def current(self, fleet: str) -> StoredBundle | None:
         """The fleet's current bundle; None where none was promoted."""
@@ -167,27 +259,46 @@ class Registry:
             return [row_as(BundleRow, row) for row in connection.execute(chosen)]
 
 
-def _lock(connection: Connection, fleet: str) -> dict[str, str | None]:
-    """Keep everybody else from changing a fleet's stages; every bundle's id and the one it replaced."""
-    mine = select(bundles.c.bundle_id, bundles.c.replaced).where(bundles.c.fleet == fleet)
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """Where a bundle stands, and which one it replaced when it was promoted."""
+
+    stage: Stage
+    replaced: str | None
+
+
+def _lock(connection: Connection, fleet: str) -> dict[str, _Standing]:
+    """Keep everybody else from changing a fleet's stages; how every bundle stands."""
+    mine = select(bundles.c.bundle_id, bundles.c.stage, bundles.c.replaced).where(bundles.c.fleet == fleet)
     rows = connection.execute(mine.order_by(bundles.c.bundle_id).with_for_update())
-    return {row.bundle_id: row.replaced for row in rows}
+    return {row.bundle_id: _Standing(Stage(row.stage), row.replaced) for row in rows}
 
 
-def _make_current(connection: Connection, fleet: str, bundle_id: str, at: int) -> None:
-    retired = {"stage": Stage.RETIRED.value, "retired_at": instant(at)}
-    was_current = and_(bundles.c.fleet == fleet, bundles.c.stage == Stage.CURRENT.value)
-    connection.execute(update(bundles).where(was_current).values(retired))
-    current = {"stage": Stage.CURRENT.value, "retired_at": None}
-    connection.execute(update(bundles).where(_is(fleet, bundle_id)).values(current))
+def _current(standing: Mapping[str, _Standing]) -> str | None:
+    return next((bundle_id for bundle_id, one in standing.items() if one.stage is Stage.CURRENT), None)
+
+
+def _retire_current(
+    connection: Connection, fleet: str, standing: Mapping[str, _Standing], at: int, by: str, why: str
+) -> None:
+    if (current := _current(standing)) is not None:
+        _move(connection, Move(fleet, current, Stage.CURRENT, Stage.RETIRED, instant(at), by, why))
+
+
+def _move(connection: Connection, move: Move) -> None:
+    """Put a bundle on another stage, and write down who did it."""
+    retired_at = move.at if move.to_stage is Stage.RETIRED else None
+    values = {"stage": move.to_stage.value, "retired_at": retired_at}
+    connection.execute(update(bundles).where(_is(move.fleet, move.bundle_id)).values(values))
+    _write_down(connection, move)
+
+
+def _write_down(connection: Connection, move: Move) -> None:
+    connection.execute(insert(bundle_moves), asdict(move))
 
 
 def _sign(connection: Connection, fleet: str, bundle_id: str, signature: bytes) -> None:
     connection.execute(update(bundles).where(_is(fleet, bundle_id)).values(signature=signature.decode()))
-
-
-def _current_id(fleet: str) -> Select[str]:
-    return select(bundles.c.bundle_id).where(bundles.c.fleet == fleet, bundles.c.stage == Stage.CURRENT.value)
 
 
 def _is(fleet: str, bundle_id: str) -> ColumnElement[bool]:

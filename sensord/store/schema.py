@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -206,6 +208,33 @@ Index(
     unique=True,
     sqlite_where=_is_current,
     postgresql_where=_is_current,
+)
+
+bundle_moves = Table(
+    "bundle_moves",
+    metadata,
+    Column("sequence", Sequence64, primary_key=True, autoincrement=True),
+    Column("fleet", String, nullable=False),
+    Column("bundle_id", String, nullable=False),
+    Column("from_stage", String),  # None: it was published
+    Column("to_stage", String, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("by", String, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("forced", Boolean, nullable=False),  # against the gate's verdict, or without one
+    Column("verdict", JSON),  # of the gate, with its figures; None: none was asked for
+    ForeignKeyConstraint(["fleet", "bundle_id"], ["bundles.fleet", "bundles.bundle_id"]),
+    sqlite_autoincrement=True,
+)
+Index("ix_bundle_moves_fleet", bundle_moves.c.fleet, bundle_moves.c.sequence)
+
+_is_shadow = text("stage = 'shadow'")
+Index(
+    "uq_bundles_shadow",
+    bundles.c.fleet,
+    unique=True,
+    sqlite_where=_is_shadow,
+    postgresql_where=_is_shadow,
 )
 
 devices = Table(

@@ -120,16 +120,16 @@ def test_a_state_whose_bundle_is_not_signed_is_not_replayed(guarded: Guarded) ->
     guarded.world.publish(NEXT)
     daemon.turn(12)
     daemon.kill()
-    guarded.world.registry.promote("pumps", FIRST.bundle_id, guarded.world.clock.now())
+    guarded.world.registry.promote("pumps", FIRST.bundle_id, guarded.world.clock.now(), "ann")
     with pytest.raises(BundleUntrusted, match=NEXT.bundle_id):
         guarded.daemon().turn()
 
 
 def test_a_signed_bundle_in_the_place_of_another_is_refused(guarded: Guarded) -> None:
     """Who can write to the registry can't bring back an old bundle under a new one's name."""
-    guarded.world.registry.publish("pumps", "pumps-new", FIRST.manifest, FIRST.weights, FIRST.sha256, START)
+    guarded.world.registry.publish("pumps", "pumps-new", FIRST.manifest, FIRST.weights, FIRST.sha256, START, "ann")
     guarded.world.registry.sign("pumps", "pumps-new", guarded.own.sign(FIRST.manifest))
-    guarded.world.registry.promote("pumps", "pumps-new", guarded.world.clock.now())
+    guarded.world.registry.promote("pumps", "pumps-new", guarded.world.clock.now(), "ann")
     with pytest.raises(BundleInvalid, match=f"published as bundle pumps-new of fleet 'pumps' is {FIRST.bundle_id}"):
         guarded.daemon().loop._models.current("pumps")
 
@@ -137,8 +137,8 @@ def test_a_signed_bundle_in_the_place_of_another_is_refused(guarded: Guarded) ->
 def test_a_bundle_of_another_fleet_is_refused(guarded: Guarded) -> None:
     valves = packed(fleet="valves")
     content = valves.manifest, valves.weights, valves.sha256
-    guarded.world.registry.publish("pumps", valves.bundle_id, *content, START, guarded.own.sign(valves.manifest))
-    guarded.world.registry.promote("pumps", valves.bundle_id, guarded.world.clock.now())
+    guarded.world.registry.publish("pumps", valves.bundle_id, *content, START, "ann", guarded.own.sign(valves.manifest))
+    guarded.world.registry.promote("pumps", valves.bundle_id, guarded.world.clock.now(), "ann")
     with pytest.raises(BundleInvalid, match="of fleet 'valves'"):
         guarded.daemon().loop._models.current("pumps")
 

@@ -88,9 +88,11 @@ class World:
         return Registry(self.engine)
 
     def publish(self, model: Packed, promote: bool = True) -> str:
-        self.registry.publish("pumps", model.bundle_id, model.manifest, model.weights, model.sha256, self.clock.now())
+        self.registry.publish(
+            "pumps", model.bundle_id, model.manifest, model.weights, model.sha256, self.clock.now(), "ann"
+        )
         if promote:
-            self.registry.promote("pumps", model.bundle_id, self.clock.now())
+            self.registry.promote("pumps", model.bundle_id, self.clock.now(), "ann")
         return model.bundle_id
 
     def send(self, device: int, second: float, heat: float, noise: float = 0.0) -> None:

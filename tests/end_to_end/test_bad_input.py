@@ -122,8 +122,8 @@ def aftermath(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def publish(plant: Plant, model: Packed) -> str:
     registry, at = Registry(plant.engine), START
     fleet = json.loads(model.manifest)["fleet"]
-    registry.publish(fleet, model.bundle_id, model.manifest, model.weights, model.sha256, at)
-    return registry.promote(fleet, model.bundle_id, at)
+    registry.publish(fleet, model.bundle_id, model.manifest, model.weights, model.sha256, at, "ann")
+    return registry.promote(fleet, model.bundle_id, at, "ann")
 
 
 def run(plant: Plant, others: list[Plant], models: dict[str, str]) -> Aftermath:

@@ -30,8 +30,8 @@ def ready(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan
     plant.sensord("db", "upgrade")
     model = packed(fleet=plant.fleet)
     registry = Registry(plant.engine)
-    registry.publish(plant.fleet, model.bundle_id, model.manifest, model.weights, model.sha256, START)
-    registry.promote(plant.fleet, model.bundle_id, START)
+    registry.publish(plant.fleet, model.bundle_id, model.manifest, model.weights, model.sha256, START, "ann")
+    registry.promote(plant.fleet, model.bundle_id, START, "ann")
     yield plant
     plant.close()
 

@@ -32,8 +32,8 @@ def plant(tmp_path: Path, kafka: str, postgres_url: str) -> Iterator[Plant]:
     made.sensord("db", "upgrade")
     model = packed()
     registry = Registry(made.engine)
-    registry.publish("pumps", model.bundle_id, model.manifest, model.weights, model.sha256, START)
-    registry.promote("pumps", model.bundle_id, START)
+    registry.publish("pumps", model.bundle_id, model.manifest, model.weights, model.sha256, START, "ann")
+    registry.promote("pumps", model.bundle_id, START, "ann")
     yield made
     made.close()
 

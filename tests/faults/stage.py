@@ -177,8 +177,8 @@ def promote(url: str, model: Packed) -> str:
     engine = open_engine(url)
     try:
         registry = Registry(engine)
-        registry.publish(FLEET, model.bundle_id, model.manifest, model.weights, model.sha256, START)
-        return registry.promote(FLEET, model.bundle_id, START)
+        registry.publish(FLEET, model.bundle_id, model.manifest, model.weights, model.sha256, START, "ann")
+        return registry.promote(FLEET, model.bundle_id, START, "ann")
     finally:
         engine.dispose()
 

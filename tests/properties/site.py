@@ -87,8 +87,8 @@ class Site:
     def promote(self, number: int) -> None:
         """Make a bundle current."""
         model, now = models()[number], self.plant.clock.now()
-        self.registry.publish(FLEET, model.bundle_id, model.manifest, model.weights, model.sha256, now)
-        self.registry.promote(FLEET, model.bundle_id, now)
+        self.registry.publish(FLEET, model.bundle_id, model.manifest, model.weights, model.sha256, now, "ann")
+        self.registry.promote(FLEET, model.bundle_id, now, "ann")
 
     def accept(self, which: int) -> None:
         """Call an open alert normal."""

@@ -133,10 +133,10 @@ def test_the_trainer_publishes_signs_promotes_and_rolls_back(roles: Roles) -> No
     registry = Registry(roles["trainer"])
     for seed in (1, 2):
         one = packed(seed=seed)
-        registry.publish("pumps", one.bundle_id, one.manifest, one.weights, one.sha256, NOW, b"{}")
+        registry.publish("pumps", one.bundle_id, one.manifest, one.weights, one.sha256, NOW, "ann", b"{}")
         registry.sign("pumps", one.bundle_id, b"{}")
-        registry.promote("pumps", one.bundle_id, NOW)
-    registry.rollback("pumps", NOW)
+        registry.promote("pumps", one.bundle_id, NOW, "ann")
+    registry.rollback("pumps", NOW, "ann")
     assert len(registry.list()) == 2
 
 
@@ -186,10 +186,11 @@ def test_the_daemon_can_t_publish_or_promote(roles: Roles) -> None:
 
 
 def test_the_trainer_sees_no_alerts_and_can_t_change_a_bundle_s_content(roles: Roles) -> None:
-    for table in set(TABLES) - {"bundles"}:
+    for table in set(TABLES) - {"bundles", "bundle_moves"}:
         assert denied(roles["trainer"], f"SELECT * FROM {table}"), table
     for column in ("manifest", "weights", "sha256", "bundle_id"):
         assert denied(roles["trainer"], f"UPDATE bundles SET {column} = {column}"), column
+    assert denied(roles["trainer"], "UPDATE bundle_moves SET why = 'none'")  # what was done stays done
 
 
 def test_a_reader_writes_nothing_and_an_operator_only_answers(roles: Roles) -> None:
@@ -225,7 +226,7 @@ Act = Callable[[Roles], object]
     "act",
     [
         lambda roles: acknowledge(roles["reader"], str(UUID(int=1)), "ann", NOW),
-        lambda roles: Registry(roles["daemon"]).publish("pumps", "b", b"{}", b"", "", NOW),
+        lambda roles: Registry(roles["daemon"]).publish("pumps", "b", b"{}", b"", "", NOW, "ann"),
         lambda roles: Progress(roles["trainer"]).claim("pumps", P0, "me", "", NOW),
         lambda roles: list_alerts(roles["trainer"], AlertFilter()),
     ],

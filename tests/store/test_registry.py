@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sensord.errors import BundleInvalid, ModelMissing
+from sensord.errors import BundleInvalid, ModelMissing, StageConflict
 from sensord.store import Engine
-from sensord.store.registry import Registry, Stage, StoredBundle
+from sensord.store.registry import Over, Registry, Stage, StoredBundle
 from sensord.store.schema import instant
 from tests.store.rows import NOW
 
@@ -18,7 +18,7 @@ def registry(engine: Engine) -> Registry:
 
 def publish(registry: Registry, *names: str, fleet: str = "pumps", weights: bytes = b"\x00weights\xff") -> None:
     for at, name in enumerate(names, NOW):
-        registry.publish(fleet, name, f'{{"name": "{name} °C"}}\n'.encode(), weights, f"sha of {name}", at)
+        registry.publish(fleet, name, f'{{"name": "{name} °C"}}\n'.encode(), weights, f"sha of {name}", at, "ann")
 
 
 def stages(registry: Registry, fleet: str = "pumps") -> dict[str, Stage]:
@@ -34,7 +34,7 @@ def test_bundle_comes_back_byte_for_byte(registry: Registry) -> None:
 
 def test_publishing_again_changes_nothing(registry: Registry) -> None:
     publish(registry, "pumps-1")
-    registry.promote("pumps", "pumps-1", NOW)
+    registry.promote("pumps", "pumps-1", NOW, "ann")
     before = registry.list()
 
     publish(registry, "pumps-1")
@@ -44,19 +44,19 @@ def test_publishing_again_changes_nothing(registry: Registry) -> None:
 def test_other_content_under_a_published_id_is_refused(registry: Registry) -> None:
     publish(registry, "pumps-1")
     with pytest.raises(BundleInvalid, match="pumps-1 is published already"):
-        registry.publish("pumps", "pumps-1", b"{}", b"other", "sha of other", NOW)
+        registry.publish("pumps", "pumps-1", b"{}", b"other", "sha of other", NOW, "ann")
     assert registry.get("pumps", "pumps-1").weights == b"\x00weights\xff"
 
 
 def test_promotion_retires_the_current_one_of_that_fleet_alone(registry: Registry) -> None:
     publish(registry, "pumps-1", "pumps-2", "pumps-3")
     publish(registry, "motors-1", fleet="motors")
-    registry.promote("motors", "motors-1", NOW)
+    registry.promote("motors", "motors-1", NOW, "ann")
     assert registry.current("pumps") is None
     assert registry.current_id("pumps") is None
 
-    assert registry.promote("pumps", "pumps-1", NOW + 1) == "pumps-1"
-    assert registry.promote("pumps", "pumps-2", NOW + 2) == "pumps-2"
+    assert registry.promote("pumps", "pumps-1", NOW + 1, "ann") == "pumps-1"
+    assert registry.promote("pumps", "pumps-2", NOW + 2, "ann") == "pumps-2"
 
     current = registry.current("pumps")
     assert current is not None
@@ -70,31 +70,31 @@ def test_promotion_retires_the_current_one_of_that_fleet_alone(registry: Registr
 def test_rollback_goes_back_one_promotion_at_a_time(registry: Registry) -> None:
     publish(registry, "pumps-1", "pumps-2", "pumps-3")
     for name in ("pumps-1", "pumps-2", "pumps-2", "pumps-3"):
-        registry.promote("pumps", name, NOW)
+        registry.promote("pumps", name, NOW, "ann")
 
-    assert registry.rollback("pumps", NOW) == "pumps-2"
+    assert registry.rollback("pumps", NOW, "ann") == "pumps-2"
     assert stages(registry)["pumps-3"] == Stage.RETIRED
-    assert registry.rollback("pumps", NOW) == "pumps-1"
+    assert registry.rollback("pumps", NOW, "ann") == "pumps-1"
     with pytest.raises(ModelMissing, match="no bundle was current before"):
-        registry.rollback("pumps", NOW)
+        registry.rollback("pumps", NOW, "ann")
     assert registry.current_id("pumps") == "pumps-1"
 
 
 def test_rollback_after_a_rollback_and_a_promotion_finds_what_was_really_current(registry: Registry) -> None:
     publish(registry, "pumps-1", "pumps-2", "pumps-3")
     for name in ("pumps-1", "pumps-2"):
-        registry.promote("pumps", name, NOW)
-    registry.rollback("pumps", NOW)
-    registry.promote("pumps", "pumps-3", NOW)
+        registry.promote("pumps", name, NOW, "ann")
+    registry.rollback("pumps", NOW, "ann")
+    registry.promote("pumps", "pumps-3", NOW, "ann")
 
-    assert registry.rollback("pumps", NOW) == "pumps-1"
+    assert registry.rollback("pumps", NOW, "ann") == "pumps-1"
 
 
 def test_promotions_at_the_same_time_leave_one_current(registry: Registry) -> None:
     names = [f"pumps-{n}" for n in range(6)]
     publish(registry, *names)
     with ThreadPoolExecutor(6) as threads:
-        assert list(threads.map(lambda name: registry.promote("pumps", name, NOW), names)) == names
+        assert list(threads.map(lambda name: registry.promote("pumps", name, NOW, "ann"), names)) == names
 
     assert sorted(stages(registry).values()) == [Stage.CURRENT] + [Stage.RETIRED] * 5
 
@@ -104,8 +104,81 @@ def test_missing_bundle_is_answered_with_those_there_are(registry: Registry) -> 
         registry.get("pumps", "pumps-1")
     publish(registry, "pumps-1", "pumps-10", "pumps-2")
     assert registry.get("pumps", "pumps-1").bundle_id == "pumps-1"
-    assert registry.promote("pumps", "pumps-2", NOW) == "pumps-2"
+    assert registry.promote("pumps", "pumps-2", NOW, "ann") == "pumps-2"
     for name, said in (("pumps-3", "no bundle's id begins"), ("pumps", "several bundles' ids begin")):
         with pytest.raises(ModelMissing, match=f"{said}.*published are pumps-1, pumps-10, pumps-2"):
-            registry.promote("pumps", name, NOW)
+            registry.promote("pumps", name, NOW, "ann")
     assert registry.current_id("pumps") == "pumps-2"
+
+
+# --- stages ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_move_is_a_row_with_who_when_and_why(registry: Registry) -> None:
+    publish(registry, "pumps-1", "pumps-2")
+    registry.promote("pumps", "pumps-1", NOW + 1, "ann", "the first")
+    registry.shadow("pumps", "pumps-2", NOW + 2, "ben", "looks good")
+    verdict = {"passed": False, "error": 0.25}
+    registry.promote("pumps", "pumps-2", NOW + 3, "ben", "we need it", verdict=verdict, forced=True)
+    registry.rollback("pumps", NOW + 4, "ann", "it cries wolf")
+    registry.retire("pumps", "pumps-2", NOW + 5, "ann")  # it is already: nothing to tell
+
+    published = (None, Stage.CANDIDATE)
+    told = [(one.bundle_id, one.from_stage, one.to_stage, one.by) for one in reversed(registry.moves("pumps"))]
+    assert told == [
+        ("pumps-1", *published, "ann"),
+        ("pumps-2", *published, "ann"),
+        ("pumps-1", Stage.CANDIDATE, Stage.CURRENT, "ann"),
+        ("pumps-2", Stage.CANDIDATE, Stage.SHADOW, "ben"),
+        ("pumps-1", Stage.CURRENT, Stage.RETIRED, "ben"),
+        ("pumps-2", Stage.SHADOW, Stage.CURRENT, "ben"),
+        ("pumps-2", Stage.CURRENT, Stage.RETIRED, "ann"),
+        ("pumps-1", Stage.RETIRED, Stage.CURRENT, "ann"),
+    ]
+    [promoted] = [one for one in registry.moves("pumps", "pumps-2") if one.to_stage is Stage.CURRENT]
+    assert (promoted.why, promoted.forced, promoted.verdict) == ("we need it", True, verdict)
+    assert promoted.at == instant(NOW + 3)
+    assert [one.why for one in registry.moves("pumps", limit=2)] == ["it cries wolf", "it cries wolf"]
+    assert registry.moves("motors") == []
+
+
+def test_of_two_trainers_at_once_one_wins_and_the_other_is_told(registry: Registry) -> None:
+    """Both have held their bundle against the same current one."""
+    publish(registry, "pumps-1", "pumps-2", "pumps-3")
+    registry.promote("pumps", "pumps-1", NOW, "ann", over=Over(None))
+
+    def promote(name: str) -> str:
+        try:
+            return registry.promote("pumps", name, NOW, "trainer", over=Over("pumps-1"))
+        except StageConflict as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(promote, ("pumps-2", "pumps-3"))
+    [winner] = {"pumps-2", "pumps-3"} & {first, second}
+    [loser] = {"pumps-2", "pumps-3"} - {winner}
+    [told] = {first, second} - {winner}
+    assert told == (
+        f"fleet pumps: {winner} is current by now, and {loser} was held against pumps-1; it stays candidate: hold it "
+        "against that one"
+    )
+    assert registry.current_id("pumps") == winner
+    assert stages(registry)[loser] is Stage.CANDIDATE
+
+
+def test_a_fleet_has_one_shadow_and_the_current_bundle_is_none(registry: Registry) -> None:
+    publish(registry, "pumps-1", "pumps-2", "pumps-3")
+    publish(registry, "motors-1", fleet="motors")
+    registry.promote("pumps", "pumps-1", NOW, "ann")
+    registry.shadow("motors", "motors-1", NOW, "ann")
+    registry.shadow("pumps", "pumps-2", NOW, "ann")
+    registry.shadow("pumps", "pumps-2", NOW, "ann")
+    assert registry.shadow("pumps", "pumps-3", NOW, "ann") == "pumps-3"
+    assert stages(registry) == {"pumps-1": Stage.CURRENT, "pumps-2": Stage.CANDIDATE, "pumps-3": Stage.SHADOW}
+    assert stages(registry, "motors") == {"motors-1": Stage.SHADOW}
+    with pytest.raises(StageConflict, match="pumps-1 is current; a shadow is scored beside that"):
+        registry.shadow("pumps", "pumps-1", NOW, "ann")
+    with pytest.raises(StageConflict, match="promote another one, or roll back"):
+        registry.retire("pumps", "pumps-1", NOW, "ann")
+    registry.retire("pumps", "pumps-3", NOW + 9, "ann")
+    assert {row.bundle_id: row.retired_at for row in registry.list("pumps")}["pumps-3"] == instant(NOW + 9)

@@ -136,8 +136,8 @@ def plant(broker: SecuredServer, tmp_path: Path) -> Iterator[Plant]:
     made.sensord("db", "upgrade")
     model = packed(fleet=made.fleet)
     registry = Registry(made.engine)
-    registry.publish(made.fleet, model.bundle_id, model.manifest, model.weights, model.sha256, START)
-    registry.promote(made.fleet, model.bundle_id, START)
+    registry.publish(made.fleet, model.bundle_id, model.manifest, model.weights, model.sha256, START, "ann")
+    registry.promote(made.fleet, model.bundle_id, START, "ann")
     yield made
     made.close()
 
