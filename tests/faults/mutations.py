@@ -88,9 +88,11 @@ MUTATIONS = {
         "late and repeated readings are accepted",
         (
             (
-                "sensord.detection.fleet:Fleet.observe",
-                "before = self.devices.last_at[slots]",
-                "np.minimum.at(self.devices.last_at, slots, at - 1); before = self.devices.last_at[slots]",
+                "sensord.detection.fleet:Fleet._take",
+                "place, did = intake.take(rows, place, batch, state, self._model, self._desk, out)",
+                "row, last = rows[place], self.devices.last_at; slot = batch.slots[row]; "
+                "last[slot] = min(last[slot], batch.at[row] - 1); "  # whatever came before it, it is news
+                "place, did = intake.take(rows[: place + 1], place, batch, state, self._model, self._desk, out)",
             ),
         ),
         "uninterrupted",
