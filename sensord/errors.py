@@ -95,6 +95,10 @@ class StageConflict(SensordError):
     """A bundle can't go to that stage from where its fleet's bundles stand by now; nothing was changed."""
 
 
+class GateRefused(SensordError):
+    """The gate has objections to promoting a bundle; it stays what it was."""
+
+
 class BundleUntrusted(BundleInvalid):
     """A bundle without the signature that the settings demand."""
 

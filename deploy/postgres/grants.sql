@@ -21,7 +21,7 @@ GRANT USAGE ON SEQUENCE alert_events_sequence_seq, dead_letters_id_seq, gaps_id_
 
 -- The trainer: publishes and promotes bundles. What a bundle holds can't be changed, only replaced by another one.
 GRANT SELECT, INSERT ON bundles TO sensord_trainer;
-GRANT UPDATE (stage, signature, replaced, promoted_at, retired_at) ON bundles TO sensord_trainer;
+GRANT UPDATE (stage, signature, verdict, replaced, promoted_at, retired_at) ON bundles TO sensord_trainer;
 GRANT SELECT, INSERT ON bundle_moves TO sensord_trainer;
 GRANT USAGE ON SEQUENCE bundle_moves_sequence_seq TO sensord_trainer;
 

@@ -13,9 +13,9 @@ faust table  Faust: the state as bytes in a table with a changelog topic, in mem
 faust dict   Faust: the state in a plain dict
 river        that poll(), orjson, and River's HalfSpaceTrees: score and learn, one forest for the whole fleet
 All but river and poll step the same weights, out of the daemon's bundle. All of them but detector compute the LSTM's
-state and no more: no score, no alert. Each gets as far as it can in --seconds and is timed from the end of its --warm-up
-to its last reading. A peer that can't be installed, or fails, is named with its reason. Figures compare within one run
-only.
+state and no more: no score, no alert. Each gets as far as it can in --seconds and is timed from the end of its
+--warm-up to its last reading. A peer that can't be installed, or fails, is named with its reason. Figures compare
+within one run only.
 """
 
 import json

@@ -23,7 +23,7 @@ from sensord.cli.output import (
 from sensord.clock import SystemClock
 from sensord.errors import ModelMissing
 from sensord.settings import Settings
-from sensord.store.registry import BundleRow, Move, Registry, Stage, StoredBundle
+from sensord.store.registry import BundleRow, Move, Registry, Stage, StoredBundle, Verdict
 
 CURRENT = "current"
 
@@ -42,6 +42,11 @@ COMMANDS = {
     "import": Entry("sensord.cli.model_files:import_", "Verify a bundle in a folder and publish it."),
 }
 
+
+def _gate(verdict: Verdict) -> str:
+    return "" if verdict is None else "refused" if verdict["objections"] else "passed"
+
+
 COLUMNS = (
     Column[BundleRow]("fleet", lambda row: row.fleet),
     Column[BundleRow]("bundle", lambda row: row.bundle_id),
@@ -52,6 +57,7 @@ COLUMNS = (
     Column[BundleRow]("promoted (UTC)", lambda row: time_text(row.promoted_at)),
     Column[BundleRow]("retired (UTC)", lambda row: time_text(row.retired_at)),
     Column[BundleRow]("replaced", lambda row: row.replaced or ""),
+    Column[BundleRow]("gate", lambda row: _gate(row.verdict)),
     Column[BundleRow]("signed", lambda row: "" if row.signature is None else "yes"),
 )
 
@@ -109,16 +115,20 @@ def show(ctx: click.Context, name: str, fleet: str | None, form: Format) -> None
 @click.command("promote")
 @click.argument("name")
 @fleet_option
+@click.option("--force", is_flag=True, help="Whatever the gate has against it; its history says so.")
 @why_option
 @by_option
 @click.pass_context
-def promote(ctx: click.Context, name: str, fleet: str | None, why: str, by: str) -> None:
-    """Make a bundle current; daemons pick it up at their next snapshot."""
+def promote(ctx: click.Context, name: str, fleet: str | None, force: bool, why: str, by: str) -> None:
+    """Make a bundle current; daemons pick it up at their next snapshot.
+
+    A bundle that the gate has refused needs --force; one that it was never asked about doesn't.
+    """
     settings = settings_of(ctx)
     chosen = fleet_of(settings, fleet)
     with registry_of(settings) as registry:
         _refuse_untrusted(settings, registry, chosen, name)
-        bundle_id = registry.promote(chosen, name, SystemClock().now(), by, why)
+        bundle_id = registry.promote(chosen, name, SystemClock().now(), by, why, force=force)
     click.echo(f"fleet {chosen}: {bundle_id} is current")
 
 

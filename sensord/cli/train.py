@@ -1,6 +1,6 @@
 """`sensord train`: history in, a published bundle out."""
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -9,22 +9,24 @@ import torch
 from rich.table import Table
 
 from sensord.cli.context import engine_of, settings_of
+from sensord.cli.model_files import packed_of
 from sensord.cli.options import Time, person
 from sensord.cli.output import console
 from sensord.cli.recordings import Report, file_options, progress_bars
 from sensord.clock import MICROSECONDS, SystemClock
 from sensord.detection.baselines import Expectation
-from sensord.errors import SettingsInvalid
-from sensord.model.bundle import Packed
+from sensord.errors import GateRefused, SettingsInvalid
+from sensord.model.bundle import Packed, unpack
 from sensord.model.signature import SigningKey, TrustedKeys
 from sensord.settings import Settings
-from sensord.store.registry import Registry
+from sensord.store.registry import Over, Registry
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.files import FileOptions, read_tables
 from sensord.stream.ranges import read_range
 from sensord.trainer.fit import FitOptions
+from sensord.trainer.gate.verdict import Case, Verdict, judge
 from sensord.trainer.history import History, Range, from_records, from_tables
-from sensord.trainer.job import Trained, TrainOptions, lend_a_hand
+from sensord.trainer.job import Trained, TrainOptions, lend_a_hand, trial_of
 from sensord.trainer.job import train as learn
 from sensord.trainer.ranks import joined
 
@@ -37,7 +39,8 @@ from sensord.trainer.ranks import joined
 @click.option("--until", type=Time(), help="Take readings before this time.")
 @click.option("--alarm-budget", type=click.FloatRange(min=0, min_open=True), help="Overrides the fleet's.")
 @click.option("--seed", type=click.IntRange(min=0), help="Overrides trainer.seed.")
-@click.option("--promote", is_flag=True, help="Make the bundle current at once.")
+@click.option("--promote", is_flag=True, help="Make the bundle current, if the gate lets it through.")
+@click.option("--force", is_flag=True, help="Promote it whatever the gate has against it.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Write the bundle here, not to the registry."
 )
@@ -53,6 +56,7 @@ def train(
     alarm_budget: float | None,
     seed: int | None,
     promote: bool,
+    force: bool,
     out: Path | None,
 ) -> None:
     """Learn a bundle from FILE..., or from the fleet's topics, calibrate, evaluate and publish it.
@@ -63,6 +67,8 @@ def train(
     settings = settings_of(ctx, {"trainer.seed": seed})
     key = _signing_key(settings, promote)
     _check_device(settings)
+    if force and not promote:
+        raise click.UsageError("--force goes with --promote")
     if out is not None and promote:
         raise click.UsageError("--promote needs the registry, --out leaves it out")
     name = _fleet(settings, fleet)
@@ -86,7 +92,8 @@ def train(
         packed.write(out)
         click.echo(f"{packed.bundle_id}: written to {out}")
     else:
-        _publish(settings, name, packed, promote)
+        gate = Gate(trained, history, options, force) if promote else None
+        _publish(settings, name, packed, gate)
 
 
 def _fleet(settings: Settings, fleet: str | None) -> str:
@@ -176,12 +183,45 @@ def _signing_key(settings: Settings, promote: bool) -> SigningKey | None:
     return key
 
 
-def _publish(settings: Settings, name: str, packed: Packed, promote: bool) -> None:
-    now = SystemClock().now()
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What has to be passed before the bundle is current. force: or not."""
+
+    trained: Trained
+    history: History
+    options: TrainOptions
+    force: bool
+
+    def verdict(self, registry: Registry) -> Verdict:
+        """Held against what is current now."""
+        stored = registry.current(self.options.fleet)
+        current = None if stored is None else unpack(packed_of(stored))
+        trial = trial_of(self.trained, self.history, self.options)
+        metrics = self.trained.bundle.manifest.metrics
+        budget, gap_s = self.options.alarm_budget, self.options.max_gap_s
+        with progress_bars() as report:
+            return judge(Case(trial, current, self.history, budget, gap_s, metrics), report)
+
+
+def _publish(settings: Settings, name: str, packed: Packed, gate: Gate | None) -> None:
     with engine_of(settings.store) as engine:
         registry = Registry(engine)
         content = packed.manifest, packed.weights, packed.sha256
-        registry.publish(name, packed.bundle_id, *content, now, person(), packed.signature)
-        if promote:
-            registry.promote(name, packed.bundle_id, now, person(), "trained")
-    click.echo(f"{packed.bundle_id}: published" + (" and current" if promote else ""))
+        registry.publish(name, packed.bundle_id, *content, SystemClock().now(), person(), packed.signature)
+        click.echo(f"{packed.bundle_id}: published")
+        if gate is not None:
+            _promote(registry, name, packed.bundle_id, gate)
+
+
+def _promote(registry: Registry, name: str, bundle_id: str, gate: Gate) -> None:
+    """Ask the gate, and make the bundle current unless it objects, or another one has become current meanwhile."""
+    verdict = gate.verdict(registry)
+    for check in verdict.checks:
+        click.echo(f"gate: {'passed' if check.passed else 'REFUSED'}: {check.told}")
+    registry.judged(name, bundle_id, asdict(verdict) | {"objections": verdict.objections})
+    try:
+        now, over = SystemClock().now(), Over(verdict.against)
+        registry.promote(name, bundle_id, now, person(), "trained", over, gate.force)
+    except GateRefused as error:
+        raise GateRefused(f"{error}; to promote it all the same: sensord model promote {bundle_id} --force") from None
+    click.echo(f"{bundle_id}: current" + (" by force" if verdict.objections else ""))

@@ -4,16 +4,18 @@ Bytes in, bytes out: what a bundle means is `model`'s business.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, insert, select, update
 
-from sensord.errors import BundleInvalid, ModelMissing, StageConflict
+from sensord.errors import BundleInvalid, GateRefused, ModelMissing, StageConflict
 from sensord.store.database import insert_into, reading, row_as, writing
 from sensord.store.schema import bundle_moves, bundles, instant
+
+Verdict: TypeAlias = Mapping[str, object] | None  # as JSON; objections: "" where it passed
 
 
 class Stage(StrEnum):
@@ -27,7 +29,8 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BundleRow:
-    """A bundle without its weights. replaced: the bundle that was current before this one was promoted.
+    """A bundle without its weights. replaced: the bundle that was current before this one was promoted. verdict: of the
+    gate, None where nobody has asked it.
 
     signature: as it is stored, of whomever; None where nobody has signed it.
     """
@@ -38,6 +41,7 @@ class BundleRow:
     sha256: str
     signature: str | None
     replaced: str | None
+    verdict: Verdict
     created_at: datetime
     promoted_at: datetime | None
     retired_at: datetime | None
@@ -56,13 +60,10 @@ class StoredBundle:
     signature: bytes | None = None
 
 
-Verdict: TypeAlias = Mapping[str, object] | None
-
-
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A bundle's step from one stage to another; from_stage None: it was published. verdict: the gate's, where it was
-    asked. forced: promoted against it, or without."""
+    """A bundle's step from one stage to another. from_stage: None when it was published. forced: whatever the gate
+    said."""
 
     fleet: str
     bundle_id: str
@@ -72,7 +73,6 @@ class Move:
     by: str
     why: str
     forced: bool = False
-    verdict: Verdict = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,11 @@ class Registry:
         with writing(self._engine) as connection:
             _sign(connection, fleet, bundle_id, signature)
 
+    def judged(self, fleet: str, bundle_id: str, verdict: Verdict) -> None:
+        """Write down what the gate says of a bundle; objections: "" where there are none."""
+        with writing(self._engine) as connection:
+            connection.execute(update(bundles).where(_is(fleet, bundle_id)).values(verdict=verdict))
+
     def promote(
         self,
         fleet: str,
@@ -140,13 +145,12 @@ class Registry:
         by: str,
         why: str = "",
         over: Over | None = None,
-        verdict: Verdict = None,
-        forced: bool = False,
+        force: bool = False,
     ) -> str:
         """Make a bundle current and retire the one that was; promoting the current one changes nothing.
 
-        name: an id or the unique beginning of one. over: the current bundle that the verdict was reached beside.
-        verdict: the gate's. Returns the full id. Raises ModelMissing, StageConflict where another is current than over.
+        name: an id or the unique beginning of one. over: the bundle that has to be current. force: whatever the gate
+        said. Returns the full id. Raises ModelMissing, GateRefused, StageConflict where another is current than over.
         """
         with writing(self._engine) as connection:
             standing = _lock(connection, fleet)
@@ -157,10 +161,13 @@ class Registry:
                     f"fleet {fleet}: {before or 'no bundle'} is current by now, and {bundle_id} was held against "
                     f"{over.bundle_id or 'none'}; it stays {standing[bundle_id].stage}: hold it against that one"
                 )
+            objections = standing[bundle_id].objections
+            if objections and before != bundle_id and not force:
+                raise GateRefused(f"fleet {fleet}: {bundle_id} stays {standing[bundle_id].stage}: {objections}")
             if before != bundle_id:
                 _retire_current(connection, fleet, standing, at, by, f"{bundle_id} is promoted")
-                said = Move(fleet, bundle_id, standing[bundle_id].stage, Stage.CURRENT, instant(at), by, why)
-                _move(connection, replace(said, verdict=verdict, forced=forced))
+                stage, forced = standing[bundle_id].stage, bool(objections)
+                _move(connection, Move(fleet, bundle_id, stage, Stage.CURRENT, instant(at), by, why, forced))
                 promoted = {"promoted_at": instant(at), "replaced": before}
                 connection.execute(update(bundles).where(_is(fleet, bundle_id)).values(promoted))
         return bundle_id
@@ -261,17 +268,23 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """Where a bundle stands, and which one it replaced when it was promoted."""
+    """Where a bundle stands, which one it replaced when it was promoted, and what the gate has against it."""
 
     stage: Stage
     replaced: str | None
+    objections: str
 
 
 def _lock(connection: Connection, fleet: str) -> dict[str, _Standing]:
     """Keep everybody else from changing a fleet's stages; how every bundle stands."""
-    mine = select(bundles.c.bundle_id, bundles.c.stage, bundles.c.replaced).where(bundles.c.fleet == fleet)
+    columns = (bundles.c.bundle_id, bundles.c.stage, bundles.c.replaced, bundles.c.verdict)
+    mine = select(*columns).where(bundles.c.fleet == fleet)
     rows = connection.execute(mine.order_by(bundles.c.bundle_id).with_for_update())
-    return {row.bundle_id: _Standing(Stage(row.stage), row.replaced) for row in rows}
+    return {row.bundle_id: _Standing(Stage(row.stage), row.replaced, _objections(row.verdict)) for row in rows}
+
+
+def _objections(verdict: Verdict) -> str:
+    return "" if verdict is None else str(verdict["objections"])
 
 
 def _current(standing: Mapping[str, _Standing]) -> str | None:

@@ -196,6 +196,7 @@ bundles = Table(
     Column("weights", LargeBinary, nullable=False),
     Column("sha256", String, nullable=False),
     Column("signature", Text),  # None: unsigned
+    Column("verdict", JSON),  # of the gate, the latest, with its figures; None: nobody has asked it
     Column("replaced", String),  # the bundle that was current before this one was promoted
     Column("created_at", UtcDateTime, nullable=False),
     Column("promoted_at", UtcDateTime),
@@ -221,8 +222,7 @@ bundle_moves = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("by", String, nullable=False),
     Column("why", Text, nullable=False),
-    Column("forced", Boolean, nullable=False),  # against the gate's verdict, or without one
-    Column("verdict", JSON),  # of the gate, with its figures; None: none was asked for
+    Column("forced", Boolean, nullable=False),  # against the gate's verdict
     ForeignKeyConstraint(["fleet", "bundle_id"], ["bundles.fleet", "bundles.bundle_id"]),
     sqlite_autoincrement=True,
 )

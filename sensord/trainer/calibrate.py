@@ -39,11 +39,13 @@ DEVICE_GROUPS = 8  # of devices, to leave each out once
 class Calibration:
     """Profiles, and how they do on parts of history that they were fitted without.
 
-    factor: by which thresholds exceed the device's usual score. held_out_beyond: share of readings beyond.
+    trial: profiles of the first part alone, under the same thresholds, for whoever judges by the last. factor: by which
+    thresholds exceed the device's usual score. held_out_beyond: share of readings beyond.
     held_out_error: root mean square of the one-step error, scaled.
     """
 
     profiles: Profiles
+    trial: Profiles
     factor: float
     held_out_beyond: float
     held_out_error: float
@@ -68,9 +70,16 @@ def calibrate(
     factors = left_out.factors(rule, late, tuning)
     factor = float(factors[-1])
     calm = spill.joined((calm_scores(each, factor, tuning) for each in left_out.own), np.float32)
-    usual = fitted.usual * np.float32(np.median(calm, overwrite_input=True))
+    level = np.float32(np.median(calm, overwrite_input=True))
     beyond = sum(int((each > factor).sum()) for each in left_out.own) / sum(map(len, left_out.own))
-    return Calibration(replace(fitted, threshold=fitted.usual * factors, usual=usual), factor, beyond, error)
+    live, trial = (_with_thresholds(profiles, float(factors[0]), factor, level) for profiles in (fitted, trial))
+    return Calibration(live, trial, factor, beyond, error)
+
+
+def _with_thresholds(profiles: Profiles, of_fleet: float, own: float, level: np.float32) -> Profiles:
+    factors = np.full(len(profiles), own, np.float32)
+    factors[0] = of_fleet
+    return replace(profiles, threshold=profiles.usual * factors, usual=profiles.usual * level)
 
 
 def held_out_error(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import torch
 
 from sensord.detection.baselines import BASELINES, Expectation
@@ -45,10 +46,11 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A bundle ready to publish, and the same one ready to score."""
+    """A bundle ready to publish, and the same one ready to score. trial: profiles of the first part of the history."""
 
     packed: Packed
     bundle: Bundle
+    trial: Profiles
 
 
 def train(
@@ -73,11 +75,20 @@ def train(
     report("calibrate", len(Expectation), len(Expectation))
     metrics |= {"threshold_factor": calibration.factor, "held_out_beyond": calibration.held_out_beyond}
     profiles = with_events(network, history, options, calibration.profiles, rule)
-    draft = assemble(network, history, options, profiles, metrics)
-    alerts = watch(draft.bundle, history.devices, options.max_gap_s, lambda done, of: report("evaluate", done, of))
+    draft = unpack(pack(describe(network, history, options, metrics), network, profiles))
+    alerts = watch(draft, history.devices, options.max_gap_s, lambda done, of: report("evaluate", done, of))
     device_days = history.readings * history.period_s / DAY_S
     metrics |= {"alerts_on_history": len(alerts), "device_days": device_days}
-    return assemble(network, history, options, profiles, metrics)
+    packed = pack(describe(network, history, options, metrics), network, profiles)
+    return Trained(packed, unpack(packed), calibration.trial)
+
+
+def trial_of(trained: Trained, history: History, options: TrainOptions) -> Bundle:
+    """What was learned, but for the last part of the history, which it can be judged by. Never stored."""
+    rule = AlarmBudget(options.alarm_budget, history.period_s)
+    earlier, _ = history.split(1 - HELD_OUT)
+    profiles = with_events(trained.bundle.network, earlier, options, trained.trial, rule)
+    return Bundle(msgspec.structs.replace(trained.bundle.manifest, bundle_id="trial"), trained.bundle.network, profiles)
 
 
 def lend_a_hand(history: History, options: TrainOptions, ranks: Ranks) -> None:
@@ -112,14 +123,6 @@ def trunks(
     """What each expectation's head looks at. Only the model's is fitted."""
     fitted, channels = fit_network(history, options, progress, ranks), len(history.channels)
     return {Expectation.MODEL: fitted} | {each: baseline_trunk(each, channels, options) for each in BASELINES}
-
-
-def assemble(
-    network: Network, history: History, options: TrainOptions, profiles: Profiles, metrics: Mapping[str, float]
-) -> Trained:
-    """Put a bundle together, as bytes and as what those bytes are read back as."""
-    packed = pack(describe(network, history, options, metrics), network, profiles)
-    return Trained(packed, unpack(packed))
 
 
 def describe(network: Network, history: History, options: TrainOptions, metrics: Mapping[str, float]) -> Manifest:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sensord.errors import BundleInvalid, ModelMissing, StageConflict
+from sensord.errors import BundleInvalid, GateRefused, ModelMissing, StageConflict
 from sensord.store import Engine
 from sensord.store.registry import Over, Registry, Stage, StoredBundle
 from sensord.store.schema import instant
@@ -118,8 +118,7 @@ def test_every_move_is_a_row_with_who_when_and_why(registry: Registry) -> None:
     publish(registry, "pumps-1", "pumps-2")
     registry.promote("pumps", "pumps-1", NOW + 1, "ann", "the first")
     registry.shadow("pumps", "pumps-2", NOW + 2, "ben", "looks good")
-    verdict = {"passed": False, "error": 0.25}
-    registry.promote("pumps", "pumps-2", NOW + 3, "ben", "we need it", verdict=verdict, forced=True)
+    registry.promote("pumps", "pumps-2", NOW + 3, "ben", "we need it")
     registry.rollback("pumps", NOW + 4, "ann", "it cries wolf")
     registry.retire("pumps", "pumps-2", NOW + 5, "ann")  # it is already: nothing to tell
 
@@ -136,7 +135,7 @@ def test_every_move_is_a_row_with_who_when_and_why(registry: Registry) -> None:
         ("pumps-1", Stage.RETIRED, Stage.CURRENT, "ann"),
     ]
     [promoted] = [one for one in registry.moves("pumps", "pumps-2") if one.to_stage is Stage.CURRENT]
-    assert (promoted.why, promoted.forced, promoted.verdict) == ("we need it", True, verdict)
+    assert (promoted.why, promoted.forced) == ("we need it", False)
     assert promoted.at == instant(NOW + 3)
     assert [one.why for one in registry.moves("pumps", limit=2)] == ["it cries wolf", "it cries wolf"]
     assert registry.moves("motors") == []
@@ -182,3 +181,19 @@ def test_a_fleet_has_one_shadow_and_the_current_bundle_is_none(registry: Registr
         registry.retire("pumps", "pumps-1", NOW, "ann")
     registry.retire("pumps", "pumps-3", NOW + 9, "ann")
     assert {row.bundle_id: row.retired_at for row in registry.list("pumps")}["pumps-3"] == instant(NOW + 9)
+
+
+def test_what_the_gate_refuses_is_promoted_by_force_alone(registry: Registry) -> None:
+    publish(registry, "pumps-1", "pumps-2")
+    registry.judged("pumps", "pumps-1", {"objections": "9 alarms, 1 allowed", "checks": [{"alarms": 9.0}]})
+    registry.judged("pumps", "pumps-2", {"objections": ""})
+    with pytest.raises(GateRefused, match="pumps-1 stays candidate: 9 alarms, 1 allowed"):
+        registry.promote("pumps", "pumps-1", NOW, "ann")
+    assert registry.current_id("pumps") is None
+    registry.promote("pumps", "pumps-1", NOW, "ann", force=True)
+    registry.promote("pumps", "pumps-2", NOW, "ann", force=True)
+    registry.rollback("pumps", NOW, "ann")  # it was current before: nobody asks the gate
+    forced = [(one.bundle_id, one.forced) for one in registry.moves("pumps") if one.to_stage is Stage.CURRENT]
+    assert forced == [("pumps-1", False), ("pumps-2", False), ("pumps-1", True)]
+    verdicts = {row.bundle_id: row.verdict for row in registry.list("pumps")}
+    assert verdicts["pumps-1"] == {"objections": "9 alarms, 1 allowed", "checks": [{"alarms": 9.0}]}

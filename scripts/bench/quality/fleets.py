@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sensord.detection.alerts import Alert
-from sensord.model.bundle import Bundle
+from sensord.model.bundle import Bundle, pack, unpack
 from sensord.model.network import Network
 from sensord.simulate import FleetPlan, simulate
 from sensord.trainer.calibrate import calibrate
 from sensord.trainer.history import History
-from sensord.trainer.job import TrainOptions, assemble, with_events
+from sensord.trainer.job import TrainOptions, describe, with_events
 from sensord.trainer.offline import Recorded, replay
 from sensord.trainer.threshold import AlarmBudget
 
@@ -51,4 +51,4 @@ def calibrated(network: Network, history: History, options: TrainOptions) -> Bun
     rule = AlarmBudget(options.alarm_budget, history.period_s)
     calibration = calibrate(network, history.values, options.tuning, rule)
     profiles = with_events(network, history, options, calibration.profiles, rule)
-    return assemble(network, history, options, profiles, {}).bundle
+    return unpack(pack(describe(network, history, options, {}), network, profiles))

@@ -1,4 +1,4 @@
-"""Every move of a bundle from stage to stage. Only adds, so that an older trainer may still promote.
+"""Every move of a bundle, and what the gate says of it. Only adds, so that an older trainer may still promote.
 
 Revision ID: 0005
 """
@@ -26,10 +26,11 @@ def upgrade() -> None:
         sa.Column("by", sa.String(), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("forced", sa.Boolean(), nullable=False),
-        sa.Column("verdict", sa.JSON()),
         sa.ForeignKeyConstraint(["fleet", "bundle_id"], ["bundles.fleet", "bundles.bundle_id"]),
         sqlite_autoincrement=True,
     )
+    with op.batch_alter_table("bundles") as bundles:
+        bundles.add_column(sa.Column("verdict", sa.JSON(), nullable=True))
     op.create_index("ix_bundle_moves_fleet", "bundle_moves", ["fleet", "sequence"])
     shadow = sa.text("stage = 'shadow'")
     op.create_index(
