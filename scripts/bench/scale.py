@@ -10,6 +10,7 @@ process grew by, names included. Snapshot and adoption go through PostgreSQL; th
 thread of its own writes it.
 """
 
+import gc
 import json
 import statistics
 import time
@@ -122,6 +123,8 @@ def main(
             report("fill", number, len(sizes))
             filled.append(fill(model, size))
         report("fill", len(sizes), len(sizes))
+        gc.collect()
+        gc.freeze()  # as the daemon does: nothing of this is ever let go of
         for number in range(rounds):
             report("measure", number, rounds)
             for one in filled:

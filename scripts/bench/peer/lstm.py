@@ -53,7 +53,7 @@ class Detector(Lstm):
     def __init__(self, weights: Path) -> None:
         super().__init__(weights)
         norms = ("head", "mean", "scale", "threshold")
-        self._head, self._mean, self._scale, self._threshold = (self._tensors[name][0] for name in norms)
+        self._head, self._mean, self._scale, self._threshold = (self._tensors[f"profiles.{name}"][0] for name in norms)
 
     @torch.inference_mode()
     def score(self, values: Mapping[str, float], state: State, expected: Tensor) -> tuple[State, Tensor, bool]:
