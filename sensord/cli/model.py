@@ -31,7 +31,6 @@ COMMANDS = {
     "list": Entry("sensord.cli.model:list_", "List bundles, the last published first."),
     "show": Entry("sensord.cli.model:show", "Show what a bundle says about itself."),
     "promote": Entry("sensord.cli.model:promote", "Make a bundle current; daemons pick it up at their next snapshot."),
-    "shadow": Entry("sensord.cli.model:shadow", "Have daemons score a bundle beside the current one."),
     "rollback": Entry("sensord.cli.model:rollback", "Make the bundle current again that was so before."),
     "retire": Entry("sensord.cli.model:retire", "Take a bundle that isn't current out of service."),
     "history": Entry("sensord.cli.model:history", "List who moved which bundle when, and why."),
@@ -130,22 +129,6 @@ def promote(ctx: click.Context, name: str, fleet: str | None, force: bool, why: 
         _refuse_untrusted(settings, registry, chosen, name)
         bundle_id = registry.promote(chosen, name, SystemClock().now(), by, why, force=force)
     click.echo(f"fleet {chosen}: {bundle_id} is current")
-
-
-@click.command("shadow")
-@click.argument("name")
-@fleet_option
-@why_option
-@by_option
-@click.pass_context
-def shadow(ctx: click.Context, name: str, fleet: str | None, why: str, by: str) -> None:
-    """Have daemons score a bundle beside the current one, from their next snapshot on; one a fleet."""
-    settings = settings_of(ctx)
-    chosen = fleet_of(settings, fleet)
-    with registry_of(settings) as registry:
-        _refuse_untrusted(settings, registry, chosen, name)
-        bundle_id = registry.shadow(chosen, name, SystemClock().now(), by, why)
-    click.echo(f"fleet {chosen}: {bundle_id} is shadow")
 
 
 @click.command("rollback")

@@ -41,19 +41,15 @@ def test_a_bundle_is_promoted_and_rolled_back(on_bundles: Sensord) -> None:
 
 def test_who_moved_what_and_why_is_told(on_bundles: Sensord) -> None:
     on_bundles("model", "promote", OLD.bundle_id, "--by", "ann", "--why", "the first")
-    assert (
-        on_bundles("model", "shadow", NEW.bundle_id, "--by", "ben").out == f"fleet pumps: {NEW.bundle_id} is shadow\n"
-    )
     assert on_bundles("model", "retire", NEW.bundle_id, "--by", "ben", "--why", "too loud").code == 0
     refused = on_bundles("model", "retire", OLD.bundle_id)
     assert refused.code == 1
     assert "is current" in refused.err
 
     moves = json.loads(on_bundles("model", "history", "--format", "json").out)
-    told = [(one["bundle_id"], one["from_stage"], one["to_stage"], one["by"], one["why"]) for one in moves[:3]]
+    told = [(one["bundle_id"], one["from_stage"], one["to_stage"], one["by"], one["why"]) for one in moves[:2]]
     assert told == [
-        (NEW.bundle_id, "shadow", "retired", "ben", "too loud"),
-        (NEW.bundle_id, "candidate", "shadow", "ben", ""),
+        (NEW.bundle_id, "candidate", "retired", "ben", "too loud"),
         (OLD.bundle_id, "candidate", "current", "ann", "the first"),
     ]
     of_one = json.loads(on_bundles("model", "history", NEW.bundle_id, "--format", "json").out)
