@@ -15,11 +15,11 @@ from sensord.cli.output import console
 from sensord.cli.recordings import Report, file_options, progress_bars
 from sensord.clock import MICROSECONDS, SystemClock
 from sensord.detection.baselines import Expectation
-from sensord.errors import GateRefused, SettingsInvalid
-from sensord.model.bundle import Packed, unpack
+from sensord.errors import BundleInvalid, GateRefused, SettingsInvalid
+from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.model.signature import SigningKey, TrustedKeys
 from sensord.settings import Settings
-from sensord.store.registry import Over, Registry
+from sensord.store.registry import Over, Registry, StoredBundle
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.files import FileOptions, read_tables
 from sensord.stream.ranges import read_range
@@ -192,10 +192,8 @@ class Gate:
     options: TrainOptions
     force: bool
 
-    def verdict(self, registry: Registry) -> Verdict:
-        """Held against what is current now."""
-        stored = registry.current(self.options.fleet)
-        current = None if stored is None else unpack(packed_of(stored))
+    def verdict(self, current: Bundle | None) -> Verdict:
+        """Held against what is current."""
         trial = trial_of(self.trained, self.history, self.options)
         metrics = self.trained.bundle.manifest.metrics
         budget, gap_s = self.options.alarm_budget, self.options.max_gap_s
@@ -213,14 +211,24 @@ def _publish(settings: Settings, name: str, packed: Packed, gate: Gate | None) -
             _promote(registry, name, packed.bundle_id, gate)
 
 
+def _readable(stored: StoredBundle | None) -> Bundle | None:
+    """The current bundle; None where it is damaged, which is no reason to keep it."""
+    try:
+        return None if stored is None else unpack(packed_of(stored))
+    except BundleInvalid as error:
+        click.echo(f"gate: nothing to compare with: {error}", err=True)
+        return None
+
+
 def _promote(registry: Registry, name: str, bundle_id: str, gate: Gate) -> None:
     """Ask the gate, and make the bundle current unless it objects, or another one has become current meanwhile."""
-    verdict = gate.verdict(registry)
+    stored = registry.current(name)
+    verdict = gate.verdict(_readable(stored))
     for check in verdict.checks:
         click.echo(f"gate: {'passed' if check.passed else 'REFUSED'}: {check.told}")
     registry.judged(name, bundle_id, asdict(verdict) | {"objections": verdict.objections})
     try:
-        now, over = SystemClock().now(), Over(verdict.against)
+        now, over = SystemClock().now(), Over(None if stored is None else stored.bundle_id)
         registry.promote(name, bundle_id, now, person(), "trained", over, gate.force)
     except GateRefused as error:
         raise GateRefused(f"{error}; to promote it all the same: sensord model promote {bundle_id} --force") from None

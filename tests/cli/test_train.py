@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sqlalchemy import text
 
 from sensord.readings import Floats
+from sensord.store.database import open_engine, writing
 from tests.cli.rows import Sensord
 
 QUICK = {"SENSORD_TRAINER__STEPS": "2", "SENSORD_TRAINER__HIDDEN": "4"}
@@ -76,3 +78,15 @@ def test_the_gate_lets_a_good_bundle_through_and_stops_one_that_would_cry_wolf(
     assert said[-1] == f"{bundle_id}: current by force"
     [last, *_] = json.loads(on_rows("model", "history", "--fleet", "pumps", "--format", "json").out)
     assert (last["bundle_id"], last["forced"]) == (bundle_id, True)
+
+
+def test_a_damaged_current_bundle_does_not_keep_a_good_one_out(on_rows: Sensord, tmp_path: Path) -> None:
+    file = write(tmp_path / "good.csv", swinging(seed=1))
+    train(on_rows, file)
+    engine = open_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE bundles SET weights = x'00'"))
+    engine.dispose()
+    said = train(on_rows, file, "--seed", "7")
+    assert any(line.startswith("gate: nothing to compare with: ") for line in said)
+    assert any(line.endswith(": current") for line in said)

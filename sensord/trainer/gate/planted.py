@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from sensord import spill
 from sensord.readings import Floats
 from sensord.trainer.events import Span
 from sensord.trainer.offline import Recorded
@@ -32,15 +33,17 @@ class Planted(StrEnum):
 def plant(devices: Sequence[Recorded], begins: Mapping[str, int], seed: int) -> tuple[list[Recorded], list[Span]]:
     """Recordings with faults from the row on that `begins` names for each device, kinds in turn, and where they are.
 
-    The same input gives the same faults. Devices with too little left stay as they are.
+    The same input gives the same faults. Devices with too little left stay as they are. Raises SpillFull.
     """
     rng, spoilt, spans = np.random.default_rng(seed), list[Recorded](), list[Span]()
-    for device in devices:
-        values = device.values.copy()
+    channels = devices[0].values.shape[1]
+    copies = spill.rows([len(each.at) for each in devices], (channels,), np.float32)
+    for device, values in zip(devices, copies, strict=True):
+        values[:] = device.values
         for start in range(begins[device.device_id] + BETWEEN, len(device.at) - LENGTH, LENGTH + BETWEEN):
             rows = slice(start, start + LENGTH)
             kind = tuple(Planted)[len(spans) % len(Planted)]
-            _spoil(values, rows, int(rng.integers(values.shape[1])), kind, rng)
+            _spoil(values, rows, int(rng.integers(channels)), kind, rng)
             spans.append(Span(device.device_id, int(device.at[start]), int(device.at[rows.stop - 1])))
         spoilt.append(Recorded(device.device_id, device.at, values))
     return spoilt, spans

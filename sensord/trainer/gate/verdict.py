@@ -13,17 +13,19 @@ import numpy as np
 from sensord.clock import MICROSECONDS
 from sensord.detection.alerts import Alert
 from sensord.detection.baselines import BASELINES, Expectation
+from sensord.detection.fleet import Observation
 from sensord.model.bundle import Bundle
 from sensord.trainer.calibrate import HELD_OUT
 from sensord.trainer.events import GRACE_READINGS, Span, match
 from sensord.trainer.gate.planted import plant
 from sensord.trainer.history import History
-from sensord.trainer.offline import Replayed, replay
+from sensord.trainer.offline import Recorded, watch
 from sensord.trainer.threshold import DAY_S
 
 CHANCE = 0.01  # what happens by chance less often than this is no chance
 SLACK = 1.05  # an error within this factor of another is as good: seeds and what is left out differ by as much
 FORGIVEN = 2  # alarms, however little is allowed: the trial has seen a quarter less than the candidate
+LEAD_IN = 1_000  # readings
 PLANTED_SEED = 1
 
 Report = Callable[[str, int, int], None]
@@ -73,31 +75,68 @@ def judge(case: Case, report: Report = lambda stage, done, of: None) -> Verdict:
     if case.current is not None and case.current.manifest.channels != case.trial.manifest.channels:
         told = f"its channels or units are others than those of {against}, so daemons would refuse it"
         return Verdict(against, (Check("channels", False, told, {}),))
-    begins = {each.device_id: round((1 - HELD_OUT) * len(each.at)) for each in case.history.devices}
+    late, begins = _late(case.history)
+    spoilt, faults = plant(late, begins, PLANTED_SEED)
     rivals = [case.trial] if case.current is None else [case.trial, case.current]
-    spoilt, faults = plant(case.history.devices, begins, PLANTED_SEED)
-    healthy, found = list[Replayed](), list[tuple[bool, ...]]()
+    heard, found = list[Heard](), list[tuple[bool, ...]]()
     for number, bundle in enumerate(rivals):
         report("gate", 2 * number, 2 * len(rivals))
-        healthy.append(replay(bundle, case.history.devices, case.max_gap_s))
+        heard.append(_heard(bundle, late, begins, case))
         report("gate", 2 * number + 1, 2 * len(rivals))
-        found.append(_found(replay(bundle, spoilt, case.max_gap_s).alerts, faults, case.history.period_s))
+        found.append(_found(watch(bundle, spoilt, case.max_gap_s), faults, case.history.period_s))
     report("gate", 2 * len(rivals), 2 * len(rivals))
-    checks = [_budget(case, healthy[0].alerts, begins), _baselines(case.metrics)]
+    checks = [_budget(case, heard[0].alerts, late, begins), _baselines(case.metrics)]
     if case.current is not None:
-        mine, theirs = (_error_of(each, case, begins) for each in healthy)
-        checks.append(_error(case.current.id, mine, theirs))
+        checks.append(_error(case.current.id, heard[0].error, heard[1].error))
     return Verdict(against, (*checks, _recall(against, found)))
+
+
+def _late(history: History) -> tuple[list[Recorded], dict[str, int]]:
+    """The last part of every device's history, with a lead-in for the state to settle, and the row where it begins."""
+    late, begins = list[Recorded](), dict[str, int]()
+    for device in history.devices:
+        begin = round((1 - HELD_OUT) * len(device.at))
+        first = max(begin - LEAD_IN, 0)
+        late.append(Recorded(device.device_id, device.at[first:], device.values[first:]))
+        begins[device.device_id] = begin - first
+    return late, begins
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a bundle says of healthy readings. error: root mean square of what it missed, in the candidate's scale."""
+
+    alerts: Sequence[Alert]
+    error: float
+
+
+def _heard(bundle: Bundle, late: Sequence[Recorded], begins: Mapping[str, int], case: Case) -> Heard:
+    profiles = case.trial.profiles
+    rows = {name: row for row, name in enumerate(profiles.device_ids, start=1)}
+    done, squares, known = [0] * len(late), 0.0, 0
+
+    def keep(place: int, seen: Observation) -> None:
+        nonlocal squares, known
+        device, first = late[place], done[place]
+        done[place] += len(seen.outcome)
+        scale = profiles.scale[rows.get(device.device_id, 0)]
+        missed = (device.values[first : done[place]] - seen.expected) / scale
+        judged = missed[max(begins[device.device_id] - first, 0) :]
+        squares += float(np.nansum(np.square(judged, dtype=np.float64)))
+        known += int(np.isfinite(judged).sum())
+
+    alerts = watch(bundle, late, case.max_gap_s, keep=keep)
+    return Heard(alerts, math.sqrt(squares / max(known, 1)))
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------
 
 
-def _budget(case: Case, alerts: Sequence[Alert], begins: Mapping[str, int]) -> Check:
+def _budget(case: Case, alerts: Sequence[Alert], late: Sequence[Recorded], begins: Mapping[str, int]) -> Check:
     """No more alarms than the budget allows, by chance."""
-    since = {each.device_id: int(each.at[begins[each.device_id]]) for each in case.history.devices}
+    since = {each.device_id: int(each.at[begins[each.device_id]]) for each in late}
     count = sum(alert.opened_at >= since[alert.device_id] for alert in alerts)
-    days = sum(len(each.at) - begins[each.device_id] for each in case.history.devices) * case.history.period_s / DAY_S
+    days = sum(len(each.at) - begins[each.device_id] for each in late) * case.history.period_s / DAY_S
     allowed = case.budget * days
     chance = at_least(count, allowed)
     told = f"{count} alarms in {days:.3g} held-out device-days, {allowed:.2g} allowed"
@@ -144,20 +183,6 @@ def _found(alerts: Sequence[Alert], faults: Sequence[Span], period_s: float) -> 
     spans = [Span(alert.device_id, alert.opened_at, alert.last_seen_at) for alert in alerts]
     matching = match(faults, spans, round(GRACE_READINGS * period_s * MICROSECONDS))
     return tuple(bool(each) for each in matching.alerts_of)
-
-
-def _error_of(replayed: Replayed, case: Case, begins: Mapping[str, int]) -> float:
-    """Root mean square of what was missed in the last part, in the candidate's scale."""
-    squares, known = 0.0, 0
-    profiles = case.trial.profiles
-    rows = {name: row for row, name in enumerate(profiles.device_ids, start=1)}
-    for device, seen in zip(case.history.devices, replayed.observations, strict=True):
-        late = slice(begins[device.device_id], None)
-        scale = profiles.scale[rows.get(device.device_id, 0)]
-        missed = (device.values[late] - seen.expected[late]) / scale
-        squares += float(np.nansum(np.square(missed, dtype=np.float64)))
-        known += int(np.isfinite(missed).sum())
-    return math.sqrt(squares / max(known, 1))
 
 
 def at_least(count: int, mean: float) -> float:
