@@ -10,7 +10,6 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -211,7 +210,7 @@ Index(
     postgresql_where=_is_current,
 )
 
-bundle_moves = Table(
+bundle_moves = Table(  # outlives the bundles that it tells of
     "bundle_moves",
     metadata,
     Column("sequence", Sequence64, primary_key=True, autoincrement=True),
@@ -223,7 +222,6 @@ bundle_moves = Table(
     Column("by", String, nullable=False),
     Column("why", Text, nullable=False),
     Column("forced", Boolean, nullable=False),  # against the gate's verdict
-    ForeignKeyConstraint(["fleet", "bundle_id"], ["bundles.fleet", "bundles.bundle_id"]),
     sqlite_autoincrement=True,
 )
 Index("ix_bundle_moves_fleet", bundle_moves.c.fleet, bundle_moves.c.sequence)

@@ -26,7 +26,6 @@ def upgrade() -> None:
         sa.Column("by", sa.String(), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("forced", sa.Boolean(), nullable=False),
-        sa.ForeignKeyConstraint(["fleet", "bundle_id"], ["bundles.fleet", "bundles.bundle_id"]),
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("bundles") as bundles:
