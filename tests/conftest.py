@@ -4,6 +4,7 @@ SENSORD_TEST_KAFKA (HOST:PORT) and SENSORD_TEST_POSTGRES (URL of a database besi
 servers. With CI=true what can't be had fails its tests; elsewhere they are skipped.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from kafka.admin import KafkaAdminClient
 from sqlalchemy.engine import make_url
 from xdist.workermanage import WorkerController
 
+from sensord.logs import CHATTY
 from tests.services import ServerUnavailable, apache_kafka, embedded_kafka, postgresql
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -62,8 +64,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(autouse=True)
 def logs_of_its_own() -> None:
-    """No test finds logging as another one's command has set it up."""
+    """No test finds logging as another one's command has set it up: its stream is closed by now."""
     structlog.reset_defaults()
+    root = logging.getLogger()
+    root.handlers[:] = [each for each in root.handlers if type(each).__module__.startswith("_pytest")]
+    root.setLevel(logging.WARNING)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
