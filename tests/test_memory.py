@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sensord import memory
 from sensord.compiled import compiled
 from sensord.detection.devices import Devices
 from sensord.memory import in_large_pages, prefetch
@@ -32,9 +33,17 @@ def test_devices_lie_in_large_pages_however_they_grew() -> None:
     assert "hg" in flags(middle)
 
 
-def test_what_is_too_small_for_a_page_is_left_alone() -> None:
+def test_pages_that_an_array_shares_with_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(memory, "ADVISE", lambda *what: asked.append(what))
     in_large_pages(np.zeros(0, np.uint8))
     in_large_pages(np.zeros(10, np.uint8))
+    assert asked == []
+    whole = np.zeros(4 * mmap.PAGESIZE, np.uint8)
+    in_large_pages(whole[1:])
+    [(first, length, _)] = asked
+    assert first % mmap.PAGESIZE == length % mmap.PAGESIZE == 0
+    assert whole[1:].ctypes.data <= first < first + length <= whole.ctypes.data + len(whole)
 
 
 def test_a_device_s_lines_are_where_its_columns_are() -> None:

@@ -126,7 +126,9 @@ def promote(ctx: click.Context, name: str, fleet: str | None, force: bool, why: 
     settings = settings_of(ctx)
     chosen = fleet_of(settings, fleet)
     with registry_of(settings) as registry:
-        _refuse_untrusted(settings, registry, chosen, name)
+        if settings.model.trusted_keys:
+            stored = registry.get(chosen, name)
+            refuse_untrusted(settings, stored.bundle_id, stored.manifest, stored.signature)
         bundle_id = registry.promote(chosen, name, SystemClock().now(), by, why, force=force)
     click.echo(f"fleet {chosen}: {bundle_id} is current")
 
@@ -206,12 +208,6 @@ def refuse_untrusted(settings: Settings, bundle_id: str, manifest: bytes, signat
     from sensord.model.signature import TrustedKeys  # noqa: PLC0415  # cryptography, where it is asked for
 
     TrustedKeys.read(settings.model.trusted_keys).check(bundle_id, manifest, signature)
-
-
-def _refuse_untrusted(settings: Settings, registry: Registry, fleet: str, name: str) -> None:
-    if settings.model.trusted_keys:
-        stored = registry.get(fleet, name)
-        refuse_untrusted(settings, stored.bundle_id, stored.manifest, stored.signature)
 
 
 def _facts(manifest: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

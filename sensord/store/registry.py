@@ -276,10 +276,14 @@ class _Standing:
 
 
 def _lock(connection: Connection, fleet: str) -> dict[str, _Standing]:
-    """Keep everybody else from changing a fleet's stages; how every bundle stands."""
+    """Keep everybody else from changing a fleet's stages; how every bundle stands.
+
+    Asked again once the lock is had: what was published while we waited for it is not in the first answer.
+    """
+    mine = select(bundles.c.bundle_id).where(bundles.c.fleet == fleet)
+    connection.execute(mine.order_by(bundles.c.bundle_id).with_for_update()).all()
     columns = (bundles.c.bundle_id, bundles.c.stage, bundles.c.replaced, bundles.c.verdict)
-    mine = select(*columns).where(bundles.c.fleet == fleet)
-    rows = connection.execute(mine.order_by(bundles.c.bundle_id).with_for_update())
+    rows = connection.execute(select(*columns).where(bundles.c.fleet == fleet))
     return {row.bundle_id: _Standing(Stage(row.stage), row.replaced, _objections(row.verdict)) for row in rows}
 
 

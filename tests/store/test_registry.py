@@ -3,11 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import select, update
 
 from sensord.errors import BundleInvalid, GateRefused, ModelMissing, StageConflict
 from sensord.store import Engine
 from sensord.store.registry import Over, Registry, Stage, StoredBundle
-from sensord.store.schema import instant
+from sensord.store.schema import bundles, instant
+from tests.store.conditions import blocked, wait_until
 from tests.store.rows import NOW
 
 
@@ -97,6 +99,24 @@ def test_promotions_at_the_same_time_leave_one_current(registry: Registry) -> No
         assert list(threads.map(lambda name: registry.promote("pumps", name, NOW, "ann"), names)) == names
 
     assert sorted(stages(registry).values()) == [Stage.CURRENT] + [Stage.RETIRED] * 5
+
+
+def test_what_was_published_and_promoted_while_one_waited_is_not_overlooked(postgres: Engine) -> None:
+    registry = Registry(postgres)
+    publish(registry, "pumps-1", "pumps-2")
+    registry.promote("pumps", "pumps-1", NOW, "ann")
+    mine = bundles.c.fleet == "pumps"
+    with ThreadPoolExecutor(1) as thread:
+        with postgres.begin() as other:
+            other.execute(select(bundles.c.bundle_id).where(mine).with_for_update()).all()
+            waiting = thread.submit(registry.promote, "pumps", "pumps-2", NOW + 1, "ben", over=Over("pumps-1"))
+            wait_until(lambda: blocked(postgres) == 1)
+            publish(registry, "pumps-3")
+            other.execute(update(bundles).where(bundles.c.bundle_id == "pumps-1").values(stage="retired"))
+            other.execute(update(bundles).where(bundles.c.bundle_id == "pumps-3").values(stage="current"))
+        with pytest.raises(StageConflict, match="pumps-3 is current by now"):
+            waiting.result()
+    assert registry.current_id("pumps") == "pumps-3"
 
 
 def test_missing_bundle_is_answered_with_those_there_are(registry: Registry) -> None:
