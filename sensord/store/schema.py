@@ -103,12 +103,25 @@ alerts = Table(
     Column("accepted_by", String),
     Column("accepted_at", UtcDateTime),
     Column("schema_version", Integer, nullable=False),
+    Column("suppressed_window", BigInteger),  # the window that it opened in
+    Column("suppressed_like", Uuid),  # the alert that a person called a false alarm, and that it looks like
 )
 _is_open = text("status = 'open'")
 Index("ix_alerts_open", alerts.c.severity, alerts.c.opened_at, sqlite_where=_is_open, postgresql_where=_is_open)
 Index("ix_alerts_device", alerts.c.fleet, alerts.c.device_id, alerts.c.opened_at)
 Index("ix_alerts_opened_at", alerts.c.opened_at, alerts.c.fleet, alerts.c.device_id)  # since a time; noisiest devices
 Index("ix_alerts_model", alerts.c.model_id, alerts.c.opened_at)
+
+_is_false_alarm = text("feedback = 'false_alarm'")
+Index(
+    "ix_alerts_false",
+    alerts.c.fleet,
+    alerts.c.device_id,
+    sqlite_where=_is_false_alarm,
+    postgresql_where=_is_false_alarm,
+)
+_is_like = text("suppressed_like IS NOT NULL")
+Index("ix_alerts_like", alerts.c.suppressed_like, sqlite_where=_is_like, postgresql_where=_is_like)
 
 alert_events = Table(
     "alert_events",
@@ -173,17 +186,25 @@ partition_progress = Table(
     Column("model_id", String),
     Column("claimed_at", UtcDateTime, nullable=False),
     Column("committed_at", UtcDateTime),
+    Column("shadow_id", String),  # the bundle of the shadow's pages; None: there are none
+    Column("shadow_offset", BigInteger),  # theirs; another than state_offset where an older daemon has written since
 )
 
-state_pages = Table(
-    "state_pages",
-    metadata,
-    Column("fleet", String, primary_key=True),
-    Column("topic", String, primary_key=True),
-    Column("partition", Integer, primary_key=True, autoincrement=False),
-    Column("page", Integer, primary_key=True, autoincrement=False),
-    Column("data", LargeBinary, nullable=False),
-)
+
+def _pages(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("fleet", String, primary_key=True),
+        Column("topic", String, primary_key=True),
+        Column("partition", Integer, primary_key=True, autoincrement=False),
+        Column("page", Integer, primary_key=True, autoincrement=False),
+        Column("data", LargeBinary, nullable=False),
+    )
+
+
+state_pages = _pages("state_pages")
+shadow_pages = _pages("shadow_pages")  # of a bundle that is scored beside the current one
 
 bundles = Table(
     "bundles",
@@ -234,6 +255,22 @@ Index(
     sqlite_where=_is_shadow,
     postgresql_where=_is_shadow,
 )
+
+windows = Table(  # times of which alerts are suppressed, and that training leaves out
+    "windows",
+    metadata,
+    Column("id", Sequence64, primary_key=True, autoincrement=True),
+    Column("fleet", String, nullable=False),
+    Column("device", String),  # a glob of * and ?; None: all of the fleet
+    Column("from_at", UtcDateTime, nullable=False),
+    Column("to_at", UtcDateTime, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("comment", Text),
+    Column("created_by", String, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_windows_fleet", windows.c.fleet, windows.c.to_at)
 
 devices = Table(
     "devices",
