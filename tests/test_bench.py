@@ -1,6 +1,7 @@
 """The benchmark measures what it says, on a small scale."""
 
 import json
+import math
 import os
 import subprocess
 from collections import defaultdict
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from scripts.bench import peers
+from scripts.bench.daemon import Sample, steady
 from scripts.bench.latency import waits
 from scripts.bench.quality.labelled import event_f1, line_up_trial
 from scripts.bench.sender import fault_times, prepared, readings
@@ -27,12 +29,21 @@ ROOT = Path(__file__).parents[1]
 
 def test_rates_are_compared_within_their_round() -> None:
     seconds = {"poll": [1.0, 2.0, 4.0], "decode": [2.0, 4.0, 8.0], "daemon": [4.0, 10.0, 16.0]}  # ever slower
-    figures = compared(dict.fromkeys(seconds, 1_000), seconds)
+    calm = {name: [math.nan, 7.0] if name == "daemon" else [math.nan] for name in seconds}
+    figures = compared(dict.fromkeys(seconds, 1_000), seconds, calm)
+    assert [figures[name].steady for name in ("daemon", "poll")] == [7, None]
     assert figures["daemon"].rounds == [250, 100, 62]
     assert figures["daemon"].median == 100
     assert (figures["daemon"].of_poll, figures["daemon"].of_decode) == (0.25, 0.5)
     assert figures["poll"].of_poll == 1
     assert figures["poll"].spread == pytest.approx((1_000 - 250) / 500)
+
+
+def test_a_steady_rate_is_of_the_time_when_all_partitions_are_held_and_none_is_at_its_end() -> None:
+    states = [(0, 0), (40, 30), (40, 30), (60, 30), (80, 60), (110, 80), (160, 130), (200, 150), (200, 200)]
+    samples = [Sample(float(second), dict(enumerate(offsets))) for second, offsets in enumerate(states)]
+    assert steady(samples, adopted=1_500_000) == (160 + 130 - 80 - 60) / 2  # replayed until the fourth second
+    assert math.isnan(steady(samples, adopted=6_500_000))  # it was over by then
 
 
 LOAD = Workload(devices=120, readings=6_100, channels=3, hidden=5, partitions=2)

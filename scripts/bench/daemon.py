@@ -1,11 +1,12 @@
 """The daemon as a process over a topic, timed by its own stamps. Used by `throughput`, `latency` and `peers`."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,10 +41,19 @@ topics = ["{topic}"]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What one daemon did."""
+    """What one daemon did. steady: records a second while every worker read what nobody had read before."""
 
     seconds: float
     alerts: int
+    steady: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How far every partition was committed, and when: seconds since the epoch."""
+
+    at: float
+    offsets: Mapping[int, int]
 
 
 class Failed(Exception):
@@ -58,11 +68,21 @@ class Daemon:
     log: Path
     engine: Engine
 
-    def wait_for(self, records: int) -> None:
-        """Return once that many records of all partitions together are committed. Raises Failed."""
-        while (_ask(self.engine, func.sum(partition_progress.c.next_offset)) or 0) < records:
+    def wait_for(self, records: int) -> list[Sample]:
+        """Return once that many records of all partitions together are committed, with how it came to that. Raises
+        Failed."""
+        samples = [self._sample()]
+        while sum(samples[-1].offsets.values()) < records:
             self.must_run()
             time.sleep(LOOK_EVERY_S)
+            samples.append(self._sample())
+        return samples
+
+    def _sample(self) -> Sample:
+        p = partition_progress.c
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(p.partition, func.coalesce(p.next_offset, 0)))
+            return Sample(time.time(), dict(rows.tuples().all()))
 
     def must_run(self) -> None:
         """Raises Failed."""
@@ -121,16 +141,29 @@ def watch(
     Raises Failed.
     """
     with running(folder, kafka, topic, store_url, packed, workers) as daemon:
-        daemon.wait_for(records)
+        samples = daemon.wait_for(records)
         finished = microseconds(_ask(daemon.engine, func.max(partition_progress.c.committed_at)))
         daemon.drain()
-        return Watched((finished - _adopted(daemon.log)) / MICROSECONDS, _ask(daemon.engine, func.count(alerts.c.id)))
+        took = (finished - min(_adopted(daemon.log))) / MICROSECONDS
+        return Watched(took, _ask(daemon.engine, func.count(alerts.c.id)), steady(samples, max(_adopted(daemon.log))))
 
 
-def _adopted(log: Path) -> int:
-    """When the first partition was adopted, microseconds."""
+def steady(samples: Sequence[Sample], adopted: int) -> float:
+    """Records a second from where all partitions have moved on since one was last adopted, which is when what that took
+    up is replayed, until the first is at its end. NaN where there is no such time. adopted: microseconds."""
+    held = [sample for sample in samples if sample.at * MICROSECONDS > adopted]
+    moving = [s for s in held if all(s.offsets[number] > first for number, first in held[0].offsets.items())]
+    under_way = [s for s in moving if all(offset < samples[-1].offsets[n] for n, offset in s.offsets.items())]
+    if len(under_way) < 2:
+        return math.nan
+    first, last = under_way[0], under_way[-1]
+    return (sum(last.offsets.values()) - sum(first.offsets.values())) / (last.at - first.at)
+
+
+def _adopted(log: Path) -> list[int]:
+    """When partitions were adopted, microseconds."""
     lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
-    return min(microseconds(datetime.fromisoformat(line["time"])) for line in lines if line["event"] == "adopted")
+    return [microseconds(datetime.fromisoformat(line["time"])) for line in lines if line["event"] == "adopted"]
 
 
 def _ask(engine: Engine, question: ColumnElement[T]) -> T:

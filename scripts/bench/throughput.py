@@ -9,11 +9,12 @@ daemon  `sensord run` with default settings on a fresh database, from the first 
 arrays  the daemon over a topic of the same readings, so many of a device in each record (--batch-readings)
 skewed  the daemon over a topic where one device sends this share of all readings (--skew)
 workers the daemon with so many processes (--workers); from the first partition that one of them adopts, so that what
-        a rebalance between them costs is part of it
+        a rebalance between them costs is part of it; `steady` tells what they do once that is over
 The ratio is the daemon's rate divided by decode's of the same round. Figures of a busy machine are good for ratios.
 """
 
 import json
+import math
 import platform
 import statistics
 import subprocess
@@ -29,6 +30,7 @@ from uuid import uuid4
 import click
 
 from scripts.bench import daemon
+from scripts.bench.daemon import Watched
 from scripts.bench.surroundings import Servers, machine, server_options, servers
 from scripts.bench.workload import Workload, bundle, fill
 from sensord.cli.recordings import progress_bars
@@ -45,7 +47,8 @@ READER_TIMEOUT_S = 600
 class Figures:
     """One contender's readings/s in each round, their median, and the largest less the smallest as a share of it.
 
-    of_poll, of_decode, of_daemon: the median of each round's rate divided by theirs of that round.
+    of_poll, of_decode, of_daemon: the median of each round's rate divided by theirs of that round. steady: the median
+    rate while every worker read what nobody had read before; None for a bare loop, or where that is too short a time.
     """
 
     rounds: list[int]
@@ -54,6 +57,7 @@ class Figures:
     of_poll: float
     of_decode: float
     of_daemon: float
+    steady: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ def measured(field: Sequence[Contender], used: Servers, rounds: int, report: Cal
     settings, load = KafkaSettings(bootstrap_servers=used.kafka), field[0].load
     loads = {one.topic: one.load for one in field}
     seconds: dict[str, list[float]] = {one.name: [] for one in field}
+    steady: dict[str, list[float]] = {one.name: [] for one in field}
     sizes, alerts = {}, {}
     with Cluster(settings, ANSWER_WITHIN_S) as cluster:
         for topic in loads:
@@ -141,14 +146,15 @@ def measured(field: Sequence[Contender], used: Servers, rounds: int, report: Cal
                 sizes[topic] = fill(settings, topic, one, partial(_filled, report, one.records))
             for number, contender in enumerate(turns(field, rounds)):
                 report("measure", number, rounds * len(field))
-                took, raised = run(contender, used)
-                seconds[contender.name].append(took)
-                alerts[contender.name] = raised
+                ran = run(contender, used)
+                seconds[contender.name].append(ran.seconds)
+                steady[contender.name].append(ran.steady * contender.load.per_record)
+                alerts[contender.name] = ran.alerts
             report("measure", rounds * len(field), rounds * len(field))
         finally:
             for topic in loads:
                 cluster.delete(topic)
-    figures = compared({one.name: one.load.readings for one in field}, seconds)
+    figures = compared({one.name: one.load.readings for one in field}, seconds, steady)
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
     return Found(
         figures,
@@ -167,16 +173,16 @@ def _filled(report: Callable[[str, int, int], None], of: int, done: int) -> None
     report("fill", done, of)
 
 
-def run(contender: Contender, used: Servers) -> tuple[float, int]:
-    """Seconds that a contender takes for its topic, and how many alerts it raised."""
+def run(contender: Contender, used: Servers) -> Watched:
+    """What a contender did with its topic."""
     load = contender.load
     if not contender.workers:
-        return read(used.kafka, contender.topic, load.records, decode=contender.name == "decode"), 0
+        took = read(used.kafka, contender.topic, load.records, decode=contender.name == "decode")
+        return Watched(took, 0, math.nan)
     with TemporaryDirectory(prefix="sensord-bench-") as folder:
-        ran = daemon.watch(
+        return daemon.watch(
             Path(folder), used.kafka, contender.topic, load.records, used.store, bundle(load), contender.workers
         )
-    return ran.seconds, ran.alerts
 
 
 def turns(field: Sequence[Contender], rounds: int) -> Iterator[Contender]:
@@ -197,15 +203,21 @@ def read(kafka: str, topic: str, readings: int, decode: bool) -> float:
     return float(found["seconds"])
 
 
-def compared(readings: Mapping[str, int], seconds: Mapping[str, list[float]]) -> dict[str, Figures]:
-    """Each contender's figures out of its readings and the seconds that its rounds took."""
+def compared(
+    readings: Mapping[str, int], seconds: Mapping[str, list[float]], steady: Mapping[str, list[float]]
+) -> dict[str, Figures]:
+    """Each contender's figures out of its readings, the seconds that its rounds took, and its steady rates."""
     rates = {name: [readings[name] / one for one in rounds] for name, rounds in seconds.items()}
     figures = {}
     for name, mine in rates.items():
         median = statistics.median(mine)
         spread = (max(mine) - min(mine)) / median
-        shares = (_share(mine, rates[of]) for of in (*READERS, "daemon"))
-        figures[name] = Figures([round(one) for one in mine], round(median), spread, *shares)
+        shares = [_share(mine, rates[of]) for of in (*READERS, "daemon")]
+        calm = [one for one in steady[name] if not math.isnan(one)]
+        under_way = round(statistics.median(calm)) if calm else None
+        figures[name] = Figures(
+            [round(one) for one in mine], round(median), spread, shares[0], shares[1], shares[2], under_way
+        )
     return figures
 
 
@@ -217,11 +229,14 @@ def _share(mine: Sequence[float], theirs: Sequence[float]) -> float:
 def text(found: Found) -> str:
     """The figures for people."""
     load = found.workload
-    lines = [f"{'':8}{'readings/s':>12}{'spread':>9}{'of poll':>9}{'of decode':>11}{'of daemon':>11}  rounds"]
+    lines = [
+        f"{'':8}{'readings/s':>12}{'spread':>9}{'of poll':>9}{'of decode':>11}{'of daemon':>11}{'steady':>9}  rounds"
+    ]
     for name, one in found.readings_per_s.items():
         rounds = " ".join(f"{rate:,}" for rate in one.rounds)
         shares = f"{one.of_poll:>9.2f}{one.of_decode:>11.2f}{one.of_daemon:>11.2f}"
-        lines.append(f"{name:8}{one.median:>12,}{one.spread:>9.0%}{shares}  {rounds}")
+        under_way = "" if one.steady is None else f"{one.steady:,}"
+        lines.append(f"{name:8}{one.median:>12,}{one.spread:>9.0%}{shares}{under_way:>9}  {rounds}")
     lines += [
         "",
         f"{load.readings:,} readings of {load.devices:,} devices, {load.channels} channels, {found.message_bytes} "

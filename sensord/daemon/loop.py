@@ -8,17 +8,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import structlog
 
 from sensord.clock import Clock
 from sensord.daemon.at_once import AtOnce
 from sensord.daemon.losses import Place, lost_offsets
-from sensord.daemon.models import Models
+from sensord.daemon.models import Models, Wanted
 from sensord.daemon.owner import Owner
 from sensord.daemon.policy import Backoff, Pace, Quality, Standstill, Timer
 from sensord.daemon.shard import Progressed, Saving, Shard, StateCopy
 from sensord.daemon.watchdog import Watchdog
+from sensord.detection.alerts import Run
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
 from sensord.detection.reorder import REORDER_PAGE, Reorder
@@ -32,12 +34,15 @@ from sensord.stream.source import Batch, Bounds, Source
 
 log = structlog.get_logger()
 
+Bundles: TypeAlias = Mapping[tuple[str, str], Wanted]  # by fleet, and the id of the bundle that scores
+
 ACCEPT_GAP = "to go on without what is lost, run once with --accept-gap"
 ADOPTING_S = 5.0  # then it polls, or the group and the watchdog would give up who adopts many
 CROWDED = 1.1  # times the devices that a partition may have: no commit without making room
 OVERCROWDED = 2.0  # times: nothing more is taken in before there is room
 PART_BYTES = 128 << 10  # taken in at a time where room is short: one poll may bring tens of thousands of new devices
 LEAST_BYTES = 32  # of a reading
+SWAPPED_AT_ONCE = 4_096  # devices that move to another bundle in one turn: the stream stands still for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,8 @@ class Loop:
         self._feeder = feeder or ThreadPoolExecutor(1, "feeder")
         self._saver = saver or AtOnce()
         self._feeding: Future[list[tuple[Shard, list[Progressed]]]] | None = None
+        self._looking: Future[Bundles] | None = None  # what there is in the registry
+        self._wanted: Bundles = {}
         self._log_answers = True  # when it was last asked, or since it last brought something
 
     @property
@@ -214,6 +221,7 @@ class Loop:
         self._end_feeding()
         self._wait_for_saver()
         self._end_saving()
+        self._forget_wanted()
         self._save(boundary=True)
         self._begin_saving()
         self._wait_for_saver()
@@ -255,6 +263,7 @@ class Loop:
                     continue
                 del self._unclaimed[partition]
                 self._source.start(partition, self.shards[partition].position)
+                self._forget_wanted()  # whoever had it may know of later moves
                 adopted.add(partition)
                 if self._clock.monotonic() - began > ADOPTING_S:
                     break
@@ -295,6 +304,7 @@ class Loop:
             reorder.load(waiting)
         fleet.load(pages)
         fleet.devices.settle()
+        shadow = self._shadow(claim, rules, bundle)
         beginning = self._source.bounds([claim.partition])[claim.partition].beginning
         live_from = beginning if claim.next_offset is None else claim.next_offset
         position = live_from if claim.state_offset is None else claim.state_offset
@@ -313,6 +323,8 @@ class Loop:
             reorder=reorder,
             decoder=decoder,
             stored_model=claim.model_id,
+            shadow=shadow,
+            stored_shadow=None if claim.shadow is None else claim.shadow.model_id,
             quality=None if self._rules.accept_bad else Quality(),
         )
         if claim.state_offset is None:  # write where a replay can start, before there is anything to replay
@@ -328,11 +340,25 @@ class Loop:
             next_offset=live_from,
             devices=len(fleet.devices),
             model=bundle.id,
+            shadow=shard.shadow_id,
         )
         return shard
 
-    def _fleet(self, bundle: Bundle, rules: FleetRules, claim: Claim) -> Fleet:
-        return Fleet(bundle, Origin(rules.name, claim.partition, claim.topic_id), rules.limits, self._rules.device)
+    def _fleet(self, bundle: Bundle, rules: FleetRules, claim: Claim, run: Run = Run.LIVE) -> Fleet:
+        origin = Origin(rules.name, claim.partition, claim.topic_id, run.value)
+        return Fleet(bundle, origin, rules.limits, self._rules.device)
+
+    def _shadow(self, claim: Claim, rules: FleetRules, scoring: Bundle) -> Fleet | None:
+        """What was scored beside, as it was stored; None where there was nothing, or its bundle is no good any more."""
+        if claim.shadow is None:
+            return None
+        bundle = self._models.beside(rules.name, claim.shadow.model_id, scoring)
+        if bundle is None:
+            return None
+        shadow = self._fleet(bundle, rules, claim, Run.SHADOW)
+        shadow.load(claim.shadow.pages)
+        shadow.devices.settle()
+        return shadow
 
     def _bridge_gaps(self, claim: Claim, topic_id: str) -> Claim:
         """Make sure that the log still holds all we need. Raises OffsetsLost unless a person has accepted the gap."""
@@ -427,7 +453,8 @@ class Loop:
             if boundary:
                 self._take_up_acceptances()
                 self._evict_surplus()
-                self._swap_models()
+                self._look_for_bundles()
+            self._swap_models()
             while checkpoints := [shard.checkpoint() for shard in self.shards.values() if shard.worth_saving]:
                 try:
                     self._commit_all(checkpoints)
@@ -450,8 +477,8 @@ class Loop:
         for shard in self.shards.values():
             if shard.worth_a_snapshot:
                 copy = shard.copy()
-                numbers = tuple(copy.pages)
-                shard.saving = Saving(copy.state_offset, numbers, self._saver.submit(self._store, copy))
+                numbers = tuple(copy.pages), tuple(copy.shadow or ())
+                shard.saving = Saving(copy.state_offset, *numbers, self._saver.submit(self._store, copy))
 
     def _store(self, copy: StateCopy) -> None:
         with self._metrics.snapshot_seconds.time():
@@ -520,16 +547,53 @@ class Loop:
                 self._metrics.evicted(shard.name, gone)
                 log.warning("devices evicted", partition=str(shard.partition), gone=gone, kept=len(shard.fleet.devices))
 
+    # --- bundles -----------------------------------------------------------------------------------------------------
+
+    def _look_for_bundles(self) -> None:
+        """Ask the registry, and load and verify what is new there, on the thread that writes snapshots."""
+        if self._looking is None:
+            scoring = {(shard.name, shard.fleet.bundle.id): shard.fleet.bundle for shard in self.shards.values()}
+            self._looking = self._saver.submit(
+                lambda: {(name, used): self._models.wanted(name, bundle) for (name, used), bundle in scoring.items()}
+            )
+
+    def _forget_wanted(self) -> None:
+        self._looking, self._wanted = None, {}
+
     def _swap_models(self) -> None:
-        """Move to newly promoted bundles; only here, so that a replay from any snapshot uses that snapshot's bundle."""
+        """Move to bundles that were promoted, or are to be scored beside.
+
+        The commit that follows is a snapshot, so that a replay from any snapshot uses that snapshot's bundles. Not all
+        at once: the stream stands still for it.
+        """
+        if self._looking is not None and self._looking.done():
+            looking, self._looking = self._looking, None
+            self._wanted = looking.result()
+        moved = 0
         for shard in self.shards.values():
-            if shard.replaying:
-                continue
-            newer = self._models.newer(shard.name, shard.fleet.bundle)
-            if newer is not None:
-                log.info("swapping", partition=str(shard.partition), old=shard.fleet.bundle.id, new=newer.id)
-                shard.fleet = shard.fleet.under(newer)
-        self._models.keep_only({shard.fleet.bundle.id for shard in self.shards.values()})
+            wanted = self._wanted.get((shard.name, shard.fleet.bundle.id))
+            if wanted is not None and not shard.replaying and shard.saving is None and moved < SWAPPED_AT_ONCE:
+                moved += len(shard.fleet.devices) * self._move(shard, wanted)
+        in_use = {shard.fleet.bundle.id for shard in self.shards.values()}
+        in_use |= {shard.shadow_id for shard in self.shards.values() if shard.shadow_id is not None}
+        in_use |= {one.id for wanted in self._wanted.values() for one in (wanted.current, wanted.shadow) if one}
+        self._models.keep_only(in_use)
+
+    def _move(self, shard: Shard, wanted: Wanted) -> int:
+        """Have a shard scored by what is wanted; returns how many times its devices had to be warmed."""
+        old, moves = shard.fleet.bundle, 0
+        if wanted.current.id != old.id:
+            log.info(
+                "swapping", partition=str(shard.partition), offset=shard.position, old=old.id, new=wanted.current.id
+            )
+            shard.swap(wanted.current)
+            moves += 1
+        new = wanted.shadow and wanted.shadow.id
+        if new != shard.shadow_id:
+            log.info("shadow", partition=str(shard.partition), offset=shard.position, old=shard.shadow_id, new=new)
+            shard.score_beside(wanted.shadow)
+            moves += new is not None
+        return moves
 
     # --- trouble -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,6 @@
-"""Bundles for the daemon: verified, kept while in use, and asked for anew at snapshots. Used by `loop`."""
+"""Bundles for the daemon: verified, kept while in use, and asked for anew at snapshots. Used by `loop`, of which one
+thread asks for what is to come while another loads what it needs.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,9 +11,17 @@ from sensord.detection.channels.bank import constants_of
 from sensord.errors import BundleAwaited, BundleInvalid, ModelMissing
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.model.signature import TrustedKeys
-from sensord.store.registry import Registry, StoredBundle
+from sensord.store.registry import Named, Registry, Stage, StoredBundle
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What devices are to be scored with by now. current: the bundle that counts; shadow: one beside it."""
+
+    current: Bundle
+    shadow: Bundle | None
 
 
 @dataclass(slots=True)
@@ -26,12 +36,12 @@ class Models:
     trusted: TrustedKeys = field(default_factory=TrustedKeys)
     on_refusal: Callable[[str], None] = lambda fleet: None
     _loaded: dict[str, Bundle] = field(default_factory=dict)
-    _refused: set[tuple[str, str | None]] = field(default_factory=set)  # by id and signature: it may yet be signed
+    _refused: set[Named] = field(default_factory=set)  # it may yet be signed
 
     def current(self, fleet: str) -> Bundle:
         """The fleet's current bundle. Raises ModelMissing, BundleInvalid, StoreUnavailable."""
-        promoted = self.registry.current_signed(fleet)
-        if promoted is not None and (known := self._known(fleet, promoted[0])):
+        promoted = self.registry.on_stage(fleet).get(Stage.CURRENT)
+        if promoted is not None and (known := self._known(fleet, promoted.bundle_id)):
             return known  # each partition asks, and there may be megabytes of profiles to read
         stored = self.registry.current(fleet)
         if stored is None:
@@ -48,7 +58,7 @@ class Models:
         try:
             return self.current(fleet)
         except BundleInvalid as error:
-            self._refuse_once(fleet, self.registry.current_signed(fleet), str(error))
+            self._refuse_once(fleet, self.registry.on_stage(fleet).get(Stage.CURRENT), str(error))
             raise BundleAwaited(str(error)) from error
         except ModelMissing as error:
             raise BundleAwaited(str(error)) from error
@@ -61,28 +71,42 @@ class Models:
         known = self._loaded.get(bundle_id)
         return known if known is not None and known.manifest.fleet == fleet else None
 
-    def newer(self, fleet: str, current: Bundle) -> Bundle | None:
-        """The bundle to swap to, if another one was promoted that fits; one that doesn't is refused once, loudly."""
-        promoted = self.registry.current_signed(fleet)
-        if promoted is None or promoted[0] == current.id or promoted in self._refused:
+    def wanted(self, fleet: str, scoring: Bundle) -> Wanted:
+        """What devices that are scored with this bundle are to be scored with. Raises StoreUnavailable.
+
+        A bundle that doesn't fit is refused once, loudly, and everything stays as if it weren't there.
+        """
+        named = self.registry.on_stage(fleet)
+        current = self._fitting(fleet, named.get(Stage.CURRENT), scoring) or scoring
+        return Wanted(current, self._fitting(fleet, named.get(Stage.SHADOW), current))
+
+    def beside(self, fleet: str, bundle_id: str, scoring: Bundle) -> Bundle | None:
+        """A bundle that was scored beside another one; None where it can't be any more. Raises StoreUnavailable."""
+        return self._fitting(fleet, Named(bundle_id, None), scoring)
+
+    def _fitting(self, fleet: str, named: Named | None, scoring: Bundle) -> Bundle | None:
+        """A bundle that can take over from, or stand beside, the one that scores."""
+        if named is None or named in self._refused:
             return None
-        wanted = promoted[0]
         try:
-            bundle = self.named(fleet, wanted)
-            if bundle.manifest.channels != current.manifest.channels:
-                raise BundleInvalid(f"bundle {wanted} has other channels or units than {current.id}")
+            bundle = self.named(fleet, named.bundle_id)
+            if bundle.manifest.channels != scoring.manifest.channels:
+                raise BundleInvalid(f"bundle {bundle.id} has other channels or units than {scoring.id}")
         except BundleInvalid as error:
-            self._refuse_once(fleet, promoted, str(error), kept=current.id)
+            self._refuse_once(fleet, named, str(error), kept=scoring.id)
+            return None
+        except ModelMissing as error:
+            log.warning("bundle is gone", fleet=fleet, model=named.bundle_id, cause=str(error))
             return None
         return bundle
 
-    def _refuse_once(self, fleet: str, promoted: tuple[str, str | None] | None, cause: str, kept: str = "") -> None:
+    def _refuse_once(self, fleet: str, named: Named | None, cause: str, kept: str = "") -> None:
         """Tell it loudly, but not at every try."""
-        if promoted is None or promoted in self._refused:
+        if named is None or named in self._refused:
             return
-        self._refused.add(promoted)
+        self._refused.add(named)
         self.on_refusal(fleet)
-        log.error("bundle refused, the old one stays", fleet=fleet, model=promoted[0], kept=kept, cause=cause)
+        log.error("bundle refused, the old one stays", fleet=fleet, model=named.bundle_id, kept=kept, cause=cause)
 
     def keep_only(self, in_use: set[str]) -> None:
         """Forget loaded bundles that nobody scores with."""

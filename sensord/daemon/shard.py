@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from sensord.daemon.policy import Quality
+from sensord.detection.alerts import AlertChange, Run
 from sensord.detection.devices import Page
 from sensord.detection.fleet import Fleet, Observation
 from sensord.detection.reorder import Reorder
-from sensord.readings import DeadLetter, Partition, RawRecord
+from sensord.model.bundle import Bundle
+from sensord.readings import DeadLetter, Partition, RawRecord, Readings
 from sensord.store.devices import DeviceSeen
-from sensord.store.progress import Checkpoint, Claim, LaterSnapshot, Snapshot, Standing
+from sensord.store.progress import Checkpoint, Claim, LaterSnapshot, Shadow, Snapshot, Standing
 from sensord.stream.decoders import Decoded, Decoder
 
 
@@ -39,21 +41,28 @@ class StateCopy:
     state_offset: int
     pages: dict[int, Page]
     waiting: Mapping[int, bytes]  # see reorder
+    shadow: dict[int, Page] | None
 
     def sealed(self) -> LaterSnapshot:
         """In bytes. Once: the copies go as they are done, since a million devices are 3 GB."""
         seen = _devices_seen(self.pages.values())
-        pages = {number: self.pages.pop(number).sealed() for number in sorted(self.pages)}
+        pages = _sealed(self.pages) | dict(self.waiting)
+        shadow = None if self.shadow is None else _sealed(self.shadow)
         stands = self.epoch, self.owner, self.previous_state_offset, self.state_offset
-        return LaterSnapshot(self.fleet, self.partition, *stands, pages | dict(self.waiting), seen)
+        return LaterSnapshot(self.fleet, self.partition, *stands, pages, seen, shadow)
+
+
+def _sealed(pages: dict[int, Page]) -> dict[int, bytes]:
+    return {number: pages.pop(number).sealed() for number in sorted(pages)}
 
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """A snapshot on its way into the database. numbers: of its pages."""
+    """A snapshot on its way into the database. numbers: of its pages; shadow_numbers: of the shadow's."""
 
     state_offset: int
     numbers: Sequence[int]
+    shadow_numbers: Sequence[int]
     outcome: Future[None]
 
 
@@ -63,7 +72,7 @@ class Shard:
 
     committed, committed_at: what the database has as next_offset, and since when. state_offset: of the state that it
     has. position: what has been observed up to. live_from: alerts below are final already; readings there are replayed
-    silently.
+    silently. shadow: the same devices under a bundle that is scored beside, and told the same readings.
     """
 
     name: str
@@ -79,6 +88,9 @@ class Shard:
     reorder: Reorder
     decoder: Decoder
     stored_model: str | None  # bundle of the database's snapshot: what is committed on top of it is replayed with it
+    shadow: Fleet | None = None
+    stored_shadow: str | None = None  # the same of the shadow
+    last_words: list[AlertChange] = field(default_factory=list)  # of shadows that are scored no more
     dead_letters: list[DeadLetter] = field(default_factory=list)
     departed: list[DeviceSeen] = field(default_factory=list)  # forgotten since the latest snapshot
     amended: bool = False  # since the stored snapshot, by no reading: a replay from there would not know
@@ -102,15 +114,27 @@ class Shard:
             return None
         if self.replaying:
             past, decoded = decoded.readings.before(self.live_from), self._live_part(decoded)
-            self.fleet.observe(self.reorder.take(past))
-            self.fleet.settle()
+            self._observe(past)
+            for each in self._fleets:
+                each.settle()
             replayed = len(past)
         else:
             replayed = 0
-        observation = self.fleet.observe(self.reorder.take(decoded.readings))
+        observation = self._observe(decoded.readings)
         self.dead_letters.extend(decoded.dead_letters)
         self.position = end
         return Progressed(observation, decoded.dead_letters, replayed)
+
+    def _observe(self, readings: Readings) -> Observation:
+        """Tell all; what came of it under the bundle that counts."""
+        in_order = self.reorder.take(readings)
+        if self.shadow is not None:
+            self.shadow.observe(in_order)
+        return self.fleet.observe(in_order)
+
+    @property
+    def _fleets(self) -> list[Fleet]:
+        return [self.fleet] if self.shadow is None else [self.fleet, self.shadow]
 
     def _spoilt(self, decoded: Decoded) -> bool:
         live = self._live_part(decoded) if self.replaying else decoded
@@ -168,14 +192,33 @@ class Shard:
             return 0
         seen = self._devices_seen()
         gone = self.fleet.evict(most)
+        if self.shadow is not None:
+            self.shadow.evict(most)
         self.departed += [one for one in seen if one.device_id not in self.fleet.devices.slots]
         self.amended = True
         return gone
 
+    def swap(self, bundle: Bundle) -> None:
+        """Go on under another bundle. Only before a snapshot."""
+        self.fleet = self.fleet.under(bundle)
+
+    def score_beside(self, bundle: Bundle | None) -> None:
+        """Begin a shadow, or have none any more. Only before a snapshot."""
+        if self.shadow is not None:
+            self.last_words += self.shadow.withdraw()
+            self.amended = True
+        self.shadow = None if bundle is None else self.fleet.beside(bundle, Run.SHADOW)
+
+    @property
+    def shadow_id(self) -> str | None:
+        """The bundle of the shadow."""
+        return None if self.shadow is None else self.shadow.bundle.id
+
     @property
     def _unfounded(self) -> bool:
         """A replay of the stored snapshot would come to something else: nothing may be committed without a new one."""
-        return self.amended or self.fleet.bundle.id != self.stored_model
+        now = self.fleet.bundle.id, self.shadow_id
+        return self.amended or now != (self.stored_model, self.stored_shadow)
 
     def checkpoint(self) -> Checkpoint:
         """All that there is to commit; the same again until `settle`. Never while replaying."""
@@ -187,15 +230,18 @@ class Shard:
             owner=self.owner,
             previous_offset=self.committed,
             next_offset=self.position,
-            alerts=self.fleet.changes(),
+            alerts=[*self.last_words, *(change for fleet in self._fleets for change in fleet.changes())],
             dead_letters=tuple(self.dead_letters),
             snapshot=self._snapshot() if snapshot else None,
             devices=(*self.departed, *self._devices_seen()) if snapshot else (),
         )
 
     def _snapshot(self) -> Snapshot:
-        pages = self.fleet.pages() | self.reorder.pages()
-        return Snapshot(self.fleet.bundle.id, pages, self.fleet.devices.page_count)
+        pages, shadow = self.fleet.pages() | self.reorder.pages(), None
+        if self.shadow is not None:
+            begins = self.shadow_id != self.stored_shadow
+            shadow = Shadow(self.shadow.bundle.id, self.shadow.pages(), self.shadow.devices.page_count, begins=begins)
+        return Snapshot(self.fleet.bundle.id, pages, self.fleet.devices.page_count, shadow)
 
     def settle(self, checkpoint: Checkpoint, at: int) -> None:
         """The checkpoint is in the database, since `at`: wall time, microseconds."""
@@ -203,13 +249,16 @@ class Shard:
         self.committed = self.live_from = checkpoint.next_offset
         self.epoch = checkpoint.epoch_after
         self.dead_letters.clear()
-        self.fleet.settle()
+        self.last_words.clear()
+        for fleet in self._fleets:
+            fleet.settle()
         if checkpoint.snapshot is not None:
-            self.stored_model = checkpoint.snapshot.model_id
+            self.stored_model, self.stored_shadow = checkpoint.snapshot.model_id, self.shadow_id
             self.state_offset = checkpoint.next_offset
             self.amended = False
             self.departed.clear()
-            self.fleet.devices.settle()
+            for fleet in self._fleets:
+                fleet.devices.settle()
 
     def _devices_seen(self) -> tuple[DeviceSeen, ...]:
         return _devices_seen(self.fleet.devices.dirty_pages().values())
@@ -224,10 +273,10 @@ class Shard:
 
     def copy(self) -> StateCopy:
         """The state as it is, which is committed; its pages count as stored from here on."""
-        pages = {number: page.copied() for number, page in self.fleet.devices.dirty_pages().items()}
-        self.fleet.devices.settle()
+        pages = _copied(self.fleet)
+        shadow = None if self.shadow is None else _copied(self.shadow)
         stands = self.epoch, self.owner, self.state_offset, self.position
-        return StateCopy(self.name, self.partition, *stands, pages, self.reorder.pages())
+        return StateCopy(self.name, self.partition, *stands, pages, self.reorder.pages(), shadow)
 
     def end_saving(self) -> None:
         """Take note of a snapshot that is done. Raises what it raised: PartitionLost, StoreUnavailable."""
@@ -239,8 +288,16 @@ class Shard:
         self.state_offset, self.saving = saving.state_offset, None
 
     def _not_saved(self, saving: Saving) -> None:
-        self.fleet.devices.unsettle(saving.numbers)
+        for fleet, numbers in zip(self._fleets, (saving.numbers, saving.shadow_numbers), strict=False):
+            fleet.devices.unsettle(numbers)
         self.saving = None
+
+
+def _copied(fleet: Fleet) -> dict[int, Page]:
+    """The pages that have changed, which count as stored from here on."""
+    pages = {number: page.copied() for number, page in fleet.devices.dirty_pages().items()}
+    fleet.devices.settle()
+    return pages
 
 
 def _devices_seen(pages: Iterable[Page]) -> tuple[DeviceSeen, ...]:

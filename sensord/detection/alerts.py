@@ -30,6 +30,15 @@ class Reason(StrEnum):
     ACCEPTED = "accepted"  # a person said so
     RETURNED = "returned"  # a silent device speaks again
     EVICTED = "evicted"  # its device made room for others
+    WITHDRAWN = "withdrawn"  # a shadow's, whose bundle is scored no more
+
+
+class Run(StrEnum):
+    """On whose behalf readings are scored."""
+
+    LIVE = "live"
+    REPLAY = "replay"
+    SHADOW = "shadow"  # beside the live one, by a bundle that is on trial
 
 
 class Status(StrEnum):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensord.detection import episodes
-from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Severity, Status
+from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Run, Severity, Status
 from sensord.detection.devices import RING, Devices
 from sensord.detection.episodes import KINDS
 from sensord.model.bundle import Bundle
@@ -26,7 +26,7 @@ class Origin:
     fleet: str
     partition: Partition
     topic_id: str
-    run: str = "live"
+    run: str = Run.LIVE.value
 
 
 class Chronicle:

@@ -5,7 +5,7 @@ of the readings in their order, so replaying them from a snapshot gives the same
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from uuid import UUID
 
@@ -241,19 +241,28 @@ class Fleet:
         devices, surplus = self.devices, len(self.devices) - most
         if surplus <= 0:
             return 0
-        self._chronicle.pending()  # or what only went on would be written after its end
         order = np.lexsort((devices.seen[: len(devices)], devices.last_at[: len(devices)]))
-        for slot in order[:surplus].tolist():
-            if devices.phase[slot] >= episodes.OPEN:
-                self._chronicle.closed(slot, Reason.EVICTED)
-            if devices.absence[slot] == Absence.SILENT:
-                self._end_silence(slot, Reason.EVICTED)
-        self._chronicle.pending()  # while slots are still whose they were
+        self._close(order[:surplus], Reason.EVICTED)
         devices.keep(np.sort(order[surplus:]))
         self._profile = np.zeros(0, np.int32)
         self._find([])
         self._watch_anew()
         return surplus
+
+    def withdraw(self) -> list[AlertChange]:
+        """Close all that is open, since nobody will observe on; returns what a commit has to write."""
+        self._close(np.arange(len(self.devices)), Reason.WITHDRAWN)
+        return self.changes()
+
+    def _close(self, slots: Integers, reason: Reason) -> None:
+        """Close what is open of these devices, which no reading has ended."""
+        devices = self.devices
+        self._chronicle.pending()  # or what only went on would be written after its end
+        for slot in slots[devices.phase[slots] >= episodes.OPEN].tolist():
+            self._chronicle.closed(slot, reason)
+        for slot in slots[devices.absence[slots] == Absence.SILENT].tolist():
+            self._end_silence(slot, reason)
+        self._chronicle.pending()  # while slots are still whose they were
 
     # --- silent devices ----------------------------------------------------------------------------------------------
 
@@ -284,11 +293,29 @@ class Fleet:
 
         Open episodes go on; the first reading after the swap is scored as if the bundle had been there all along.
         """
-        new = Fleet(bundle, self.origin, self._limits, self._device)
+        new = self._warmed(bundle, self.origin)
+        new._chronicle.take_over(self._chronicle)
+        return new
+
+    def beside(self, bundle: Bundle, run: str) -> "Fleet":
+        """A second fleet of these devices under another bundle of the same channels, warmed in the same way, that is to
+        be told the same readings from here on. Nothing is open in it: what its alerts say is its own."""
+        new = self._warmed(bundle, replace(self.origin, run=run))
+        slots = np.arange(len(self.devices))
+        silent = new.devices.absence[slots] == Absence.SILENT
+        new.devices.absence[slots[silent]] = Absence.SPEAKS
+        new._watch_anew()
+        for slot in np.flatnonzero(new.devices.phase[slots] != episodes.CALM).tolist():
+            episodes.break_off(new.devices.state.episodes, slot)
+        new.devices.take_moved()
+        return new
+
+    def _warmed(self, bundle: Bundle, origin: Origin) -> "Fleet":
+        """These devices' presence, episodes and last readings under another bundle."""
+        new = Fleet(bundle, origin, self._limits, self._device)
         new._find(self.devices.ids)
         new.devices.take_over(self.devices)
         new._watch_anew()
-        new._chronicle.take_over(self._chronicle)
         slots = np.arange(len(self.devices))
         rescale = self._scale(slots) / new._scale(slots)
         new.devices.baseline[slots] = self.devices.baseline[slots] * rescale

@@ -4,7 +4,7 @@ The daemon writes an episode's own columns; acknowledged_* and feedback_* belong
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Select, bindparam, insert, select, update
 
-from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Severity, Status
+from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Run, Severity, Status
 from sensord.errors import NotFound
 from sensord.readings import Partition
 from sensord.store.database import insert_into, matches, reading, row_as, writing
@@ -144,7 +144,10 @@ def accept(engine: Engine, name: str, by: str, at: int) -> AlertRow:
 def accepted(engine: Engine, fleet: str) -> set[UUID]:
     """Open alerts of a fleet's live run that people have called normal. Raises StoreUnavailable."""
     waiting = select(alerts.c.id).where(
-        alerts.c.status == Status.OPEN.value, alerts.c.accepted_at.is_not(None), alerts.c.fleet == fleet
+        alerts.c.status == Status.OPEN.value,
+        alerts.c.accepted_at.is_not(None),
+        alerts.c.fleet == fleet,
+        alerts.c.run == Run.LIVE.value,
     )
     with reading(engine) as connection:
         return set(connection.scalars(waiting))
@@ -214,13 +217,16 @@ def write(connection: Connection, changes: Sequence[AlertChange], now: datetime)
         for change in changes
         if not change.is_new or change.alert.id in added
         for event in change.events
+        if change.alert.run == Run.LIVE  # the rest is nobody's business yet: these lines are what is notified
     ]
     if happened:
         connection.execute(insert(alert_events), happened)
     return len(new) - len(added)
 
 
-def close_open(connection: Connection, fleet: str, partition: Partition, reason: str, now: datetime) -> None:
+def close_open(
+    connection: Connection, fleet: str, partition: Partition, runs: Collection[Run], reason: Reason, now: datetime
+) -> None:
     """Close what is open on a partition whose state is given up: nothing would ever close it."""
     closed = connection.execute(
         update(alerts)
@@ -229,16 +235,18 @@ def close_open(connection: Connection, fleet: str, partition: Partition, reason:
             alerts.c.topic == partition.topic,
             alerts.c.partition == partition.number,
             alerts.c.status == Status.OPEN.value,
+            alerts.c.run.in_([run.value for run in runs]),
         )
-        .values(status=Status.CLOSED.value, closed_at=alerts.c.last_seen_at, close_reason=reason, updated_at=now)
-        .returning(alerts.c.id, alerts.c.closed_at, alerts.c.severity)
+        .values(status=Status.CLOSED.value, closed_at=alerts.c.last_seen_at, close_reason=reason.value, updated_at=now)
+        .returning(alerts.c.id, alerts.c.closed_at, alerts.c.severity, alerts.c.run)
     ).all()
-    if closed:
+    if Run.LIVE in {run for _, _, _, run in closed}:
         connection.execute(
             insert(alert_events),
             [
                 {"alert_id": alert_id, "event": "closed", "at": at, "recorded_at": now, "severity": severity}
-                for alert_id, at, severity in closed
+                for alert_id, at, severity, run in closed
+                if run == Run.LIVE
             ],
         )
 

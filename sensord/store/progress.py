@@ -7,13 +7,13 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, case, delete, func, select, update
 
-from sensord.detection.alerts import AlertChange
+from sensord.detection.alerts import AlertChange, Reason, Run
 from sensord.errors import PartitionLost
 from sensord.readings import DeadLetter, Partition
 from sensord.store import alerts, dead_letters, devices
 from sensord.store.database import AS_SENT, insert_into, reading, row_as, writing
 from sensord.store.devices import DeviceSeen
-from sensord.store.schema import gaps, instant, microseconds, partition_progress, state_pages
+from sensord.store.schema import gaps, instant, microseconds, partition_progress, shadow_pages, state_pages
 
 PAGES_AT_ONCE = 16  # written or read by one statement: some 50 MB, or a million devices would outlast its time limit
 
@@ -26,7 +26,7 @@ class Claim:
     where the partition was never read. state_offset: the offset the pages belong to (<= next_offset); None where no
     snapshot exists. topic_id: the topic's id when it was first claimed ("" where the broker can't tell). model_id: the
     bundle that made the pages. pages: page number -> bytes. committed_at: wall time of the latest commit, microseconds;
-    None where there was none.
+    None where there was none. shadow: None where no other bundle is scored beside.
     """
 
     fleet: str
@@ -39,18 +39,40 @@ class Claim:
     model_id: str | None
     pages: dict[int, bytes]
     committed_at: int | None = None
+    shadow: "StoredShadow | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShadow:
+    """The bundle that is scored beside, and its pages, of the same offset as the others."""
+
+    model_id: str
+    pages: dict[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """The same of it as a snapshot has of the bundle that counts. begins: no state of it is stored, nor any that a
+    shadow of before may have left is of use."""
+
+    model_id: str
+    pages: dict[int, bytes]
+    page_count: int | None = None
+    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The dirty pages of one partition at the checkpoint's next_offset, and the bundle that made them.
 
-    page_count: stored pages from this number on hold nothing any more; None: none has become empty.
+    page_count: stored pages from this number on hold nothing any more; None: none has become empty. shadow: None where
+    no other bundle is scored beside; what one of before has left is closed and deleted.
     """
 
     model_id: str
     pages: dict[int, bytes]
     page_count: int | None = None
+    shadow: Shadow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +104,8 @@ class LaterSnapshot:
     """The dirty pages of one partition at an offset that was committed before, by a transaction of its own.
 
     previous_state_offset: what this owner holds as the stored state's offset. state_offset: the new one, not beyond
-    the committed next_offset. The bundle is that of the stored pages, and none of these has become empty.
+    the committed next_offset. The bundles are those of the stored pages, and none of these has become empty.
+    shadow_pages: None where there is no shadow.
     """
 
     fleet: str
@@ -93,6 +116,7 @@ class LaterSnapshot:
     state_offset: int
     pages: dict[int, bytes]
     devices: Sequence[DeviceSeen] = ()
+    shadow_pages: dict[int, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +172,12 @@ class Progress:
         given one is stored only where none was known, or nothing was ever read.
         """
         with writing(self._engine) as connection:
-            taken = _take(connection, fleet, partition, owner, topic_id, instant(at))
-            return replace(taken, pages=_pages(connection, fleet, partition))
+            taken, shadow_id = _take(connection, fleet, partition, owner, topic_id, instant(at))
+            pages = _pages(connection, state_pages, fleet, partition)
+            if shadow_id is None:
+                return replace(taken, pages=pages)
+            shadow = StoredShadow(shadow_id, _pages(connection, shadow_pages, fleet, partition))
+            return replace(taken, pages=pages, shadow=shadow)
 
     def commit(self, checkpoints: Sequence[Checkpoint], at: int) -> Committed:
         """Write all checkpoints or, where any of them is fenced off, nothing. at: wall time, microseconds.
@@ -166,6 +194,8 @@ class Progress:
             lost = [mark.partition for mark in _in_order(checkpoints) if not _advance(connection, mark, now)]
             if lost:
                 raise PartitionLost(tuple(lost))
+            for mark in _in_order(checkpoints):
+                _close_shadow(connection, mark, now)
             conflicts = alerts.write(connection, [change for mark in checkpoints for change in mark.alerts], now)
             for mark in checkpoints:
                 dead_letters.write(connection, mark.fleet, mark.dead_letters, now)
@@ -182,14 +212,18 @@ class Progress:
         fleet, partition = snapshot.fleet, snapshot.partition
         with writing(self._engine) as connection:
             devices.write(connection, fleet, partition, snapshot.devices)
-            _write_pages(connection, [(fleet, partition, snapshot.pages)])
+            _write_pages(connection, state_pages, [(fleet, partition, snapshot.pages)])
+            moves = {"state_offset": snapshot.state_offset}
+            if snapshot.shadow_pages is not None:
+                _write_pages(connection, shadow_pages, [(fleet, partition, snapshot.shadow_pages)])
+                moves["shadow_offset"] = snapshot.state_offset
             p = partition_progress.c
             moved = connection.execute(
                 update(partition_progress)
                 .where(_held(fleet, partition, snapshot.epoch, snapshot.owner))
                 .where(p.state_offset.is_not_distinct_from(snapshot.previous_state_offset))
                 .where(p.next_offset >= snapshot.state_offset)
-                .values(state_offset=snapshot.state_offset)
+                .values(moves)
             )
             if moved.rowcount == 0:
                 raise PartitionLost((partition,))
@@ -207,12 +241,21 @@ class Progress:
             moved = connection.execute(
                 update(partition_progress)
                 .where(_held(fleet, partition, claim.epoch, claim.owner))
-                .values(next_offset=to_offset, state_offset=None, model_id=None, topic_id=topic_id, committed_at=now)
+                .values(
+                    next_offset=to_offset,
+                    state_offset=None,
+                    model_id=None,
+                    shadow_id=None,
+                    shadow_offset=None,
+                    topic_id=topic_id,
+                    committed_at=now,
+                )
             )
             if moved.rowcount == 0:
                 raise PartitionLost((partition,))
-            connection.execute(delete(state_pages).where(_of(state_pages, fleet, partition)))
-            alerts.close_open(connection, fleet, partition, "gap", now)
+            for pages in (state_pages, shadow_pages):
+                connection.execute(delete(pages).where(_of(pages, fleet, partition)))
+            alerts.close_open(connection, fleet, partition, (Run.LIVE, Run.SHADOW), Reason.GAP, now)
             connection.execute(
                 gaps.insert(),
                 {
@@ -249,8 +292,11 @@ class Progress:
             return [row_as(PartitionProgress, row) for row in rows]
 
 
-def _take(connection: Connection, fleet: str, partition: Partition, owner: str, topic_id: str, now: datetime) -> Claim:
-    """Raise the epoch, or insert the row with the first one, in one statement; without the pages."""
+def _take(
+    connection: Connection, fleet: str, partition: Partition, owner: str, topic_id: str, now: datetime
+) -> tuple[Claim, str | None]:
+    """Raise the epoch, or insert the row with the first one, in one statement; without the pages. With the claim the
+    bundle of the shadow whose pages go with it."""
     table = partition_progress
     insert = insert_into(connection, table).values(
         **_key(fleet, partition), topic_id=topic_id, epoch=1, owner=owner, claimed_at=now
@@ -273,16 +319,19 @@ def _take(connection: Connection, fleet: str, partition: Partition, owner: str, 
             table.c.topic_id,
             table.c.model_id,
             table.c.committed_at,
+            table.c.shadow_id,
+            table.c.shadow_offset,
         )
     ).one()
     stands = row.next_offset, row.state_offset, row.topic_id, row.model_id
     committed_at = None if row.committed_at is None else microseconds(row.committed_at)
-    return Claim(fleet, partition, row.epoch, owner, *stands, {}, committed_at)
+    whole = row.state_offset is not None and row.shadow_offset == row.state_offset
+    return Claim(fleet, partition, row.epoch, owner, *stands, {}, committed_at), row.shadow_id if whole else None
 
 
-def _pages(connection: Connection, fleet: str, partition: Partition) -> dict[int, bytes]:
-    page, found = state_pages.c.page, dict[int, bytes]()
-    wanted = select(page, state_pages.c.data).where(_of(state_pages, fleet, partition)).order_by(page)
+def _pages(connection: Connection, table: Table, fleet: str, partition: Partition) -> dict[int, bytes]:
+    page, found = table.c.page, dict[int, bytes]()
+    wanted = select(page, table.c.data).where(_of(table, fleet, partition)).order_by(page)
     wanted = wanted.execution_options(**{AS_SENT: True})
     while True:
         beyond = wanted.where(page > max(found)) if found else wanted
@@ -297,6 +346,8 @@ def _advance(connection: Connection, mark: Checkpoint, now: datetime) -> bool:
     moved: dict[str, object] = {"next_offset": mark.next_offset, "committed_at": now}
     if mark.snapshot is not None:
         moved |= {"state_offset": mark.next_offset, "model_id": mark.snapshot.model_id, "epoch": mark.epoch_after}
+        shadow = mark.snapshot.shadow
+        moved |= {"shadow_id": shadow and shadow.model_id, "shadow_offset": mark.next_offset if shadow else None}
     result = connection.execute(
         update(partition_progress)
         .where(
@@ -313,25 +364,38 @@ def _in_order(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     return sorted(checkpoints, key=lambda mark: (mark.fleet, mark.partition))
 
 
+def _close_shadow(connection: Connection, mark: Checkpoint, now: datetime) -> None:
+    """Close what a shadow of before has left open, where there is none any more or another begins."""
+    if mark.snapshot is not None and (mark.snapshot.shadow is None or mark.snapshot.shadow.begins):
+        alerts.close_open(connection, mark.fleet, mark.partition, (Run.SHADOW,), Reason.WITHDRAWN, now)
+
+
 def _write_snapshots(connection: Connection, checkpoints: Sequence[Checkpoint]) -> None:
     taken = [(mark.fleet, mark.partition, mark.snapshot) for mark in checkpoints if mark.snapshot is not None]
     for fleet, partition, snapshot in taken:
-        if snapshot.page_count is not None:
-            emptied = state_pages.c.page >= snapshot.page_count
-            connection.execute(delete(state_pages).where(_of(state_pages, fleet, partition), emptied))
-    _write_pages(connection, [(fleet, partition, snapshot.pages) for fleet, partition, snapshot in taken])
+        _delete_pages(connection, state_pages, fleet, partition, snapshot.page_count)
+        shadow = snapshot.shadow
+        kept = 0 if shadow is None or shadow.begins else shadow.page_count
+        _delete_pages(connection, shadow_pages, fleet, partition, kept)
+    _write_pages(connection, state_pages, [(fleet, partition, snapshot.pages) for fleet, partition, snapshot in taken])
+    beside = [(fleet, partition, one.shadow.pages) for fleet, partition, one in taken if one.shadow is not None]
+    _write_pages(connection, shadow_pages, beside)
 
 
-def _write_pages(connection: Connection, of: Sequence[tuple[str, Partition, dict[int, bytes]]]) -> None:
+def _delete_pages(connection: Connection, table: Table, fleet: str, partition: Partition, first: int | None) -> None:
+    """Pages from a number on, where there is one."""
+    if first is not None:
+        connection.execute(delete(table).where(_of(table, fleet, partition), table.c.page >= first))
+
+
+def _write_pages(connection: Connection, table: Table, of: Sequence[tuple[str, Partition, dict[int, bytes]]]) -> None:
     rows = [
         {**_key(fleet, partition), "page": number, "data": data}
         for fleet, partition, pages in of
         for number, data in sorted(pages.items())  # as whoever else may write them, in the same order
     ]
-    insert = insert_into(connection, state_pages)
-    write = insert.on_conflict_do_update(
-        index_elements=list(state_pages.primary_key), set_={"data": insert.excluded.data}
-    )
+    insert = insert_into(connection, table)
+    write = insert.on_conflict_do_update(index_elements=list(table.primary_key), set_={"data": insert.excluded.data})
     for first in range(0, len(rows), PAGES_AT_ONCE):
         connection.execute(write, rows[first : first + PAGES_AT_ONCE])
 
