@@ -27,6 +27,7 @@ from sensord import __version__
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OUTCOMES = ("scored", "warm_up", "late", "reset")  # by the number that detection gives each
 REPLAYED = "replayed"
+LIVE = "live"  # the run that counts
 
 SIZES = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -47,6 +48,8 @@ class _Progressed(Protocol):
 class _Alert(Protocol):
     @property
     def kind(self) -> str: ...
+    @property
+    def run(self) -> str: ...
 
 
 class _Change(Protocol):
@@ -133,6 +136,12 @@ class Metrics:
         self.refused_bundles = Counter(
             "sensord_refused_bundles_total", "Bundles that did not load or fit.", ["fleet"], registry=registry
         )
+        self.rolled_back_bundles = Counter(
+            "sensord_rolled_back_bundles_total",
+            "Bundles that did harm after their promotion, and were rolled back.",
+            ["fleet"],
+            registry=registry,
+        )
         Gauge("sensord_build_info", "This version.", ["version"], registry=registry).labels(__version__).set(1)
         self._fleets: dict[str, _FleetMetrics] = {}
         self._bundles: dict[str, str] = {}
@@ -153,7 +162,7 @@ class Metrics:
         self.conflicts.inc(conflicts)
         for checkpoint in checkpoints:
             for change in checkpoint.alerts:
-                for event in change.events:
+                for event in change.events if change.alert.run == LIVE else ():
                     self.alerts.labels(checkpoint.fleet, str(change.alert.kind), event).inc()
             for letter in checkpoint.dead_letters:
                 self.dead_letters.labels(checkpoint.fleet, letter.reason).inc()
@@ -177,6 +186,10 @@ class Metrics:
     def refused(self, fleet: str) -> None:
         """A bundle did not load or did not fit; the old one stays."""
         self.refused_bundles.labels(fleet).inc()
+
+    def rolled_back(self, fleet: str) -> None:
+        """A bundle did harm, and the one before it is current again."""
+        self.rolled_back_bundles.labels(fleet).inc()
 
     def holds(self, partitions: Mapping[str, int], devices: Mapping[str, int]) -> None:
         """What this process holds now, by fleet; a fleet that is named no more holds nothing."""

@@ -24,6 +24,7 @@ class Progressed:
 @dataclass(frozen=True)
 class Alert:
     kind: str
+    run: str = "live"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def busy() -> Metrics:
     metrics.fenced(2)
     metrics.store_failed()
     metrics.refused("pumps")
+    metrics.rolled_back("pumps")
     metrics.holds({"pumps": 3}, {"pumps": 20})
     metrics.scores_with("pumps", "pumps-1")
     return metrics

@@ -8,7 +8,7 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, sensord_daemon, sensor
 
 GRANT SELECT ON sensord_schema TO sensord_daemon, sensord_trainer, sensord_operator, sensord_reader;
 
--- The daemon: writes an episode's own columns, never what people said about it, and reads bundles.
+-- The daemon: writes an episode's own columns, never what people said about it; it can't publish or change a bundle.
 GRANT SELECT, INSERT ON alerts, alert_events, dead_letters, gaps TO sensord_daemon;
 GRANT UPDATE (
     kind, status, severity, last_seen_at, closed_at, updated_at, score_peak, score_last, threshold, readings,
@@ -16,8 +16,12 @@ GRANT UPDATE (
 ) ON alerts TO sensord_daemon;
 GRANT SELECT, INSERT, UPDATE ON partition_progress, devices TO sensord_daemon;
 GRANT SELECT, INSERT, UPDATE, DELETE ON state_pages TO sensord_daemon;
-GRANT SELECT ON bundles TO sensord_daemon;
+GRANT SELECT ON bundles, bundle_moves TO sensord_daemon;
 GRANT USAGE ON SEQUENCE alert_events_sequence_seq, dead_letters_id_seq, gaps_id_seq TO sensord_daemon;
+-- It rolls a bundle back that does harm: moves it and the one before it, and says why.
+GRANT UPDATE (stage, verdict, retired_at) ON bundles TO sensord_daemon;
+GRANT INSERT ON bundle_moves TO sensord_daemon;
+GRANT USAGE ON SEQUENCE bundle_moves_sequence_seq TO sensord_daemon;
 
 -- The trainer: publishes and promotes bundles. What a bundle holds can't be changed, only replaced by another one.
 GRANT SELECT, INSERT ON bundles TO sensord_trainer;

@@ -30,6 +30,7 @@ CURRENT = "current"
 COMMANDS = {
     "list": Entry("sensord.cli.model:list_", "List bundles, the last published first."),
     "show": Entry("sensord.cli.model:show", "Show what a bundle says about itself."),
+    "shadow": Entry("sensord.cli.model:shadow", "Have daemons score a bundle beside the current one."),
     "promote": Entry("sensord.cli.model:promote", "Make a bundle current; daemons pick it up at their next snapshot."),
     "rollback": Entry("sensord.cli.model:rollback", "Make the bundle current again that was so before."),
     "retire": Entry("sensord.cli.model:retire", "Take a bundle that isn't current out of service."),
@@ -126,11 +127,28 @@ def promote(ctx: click.Context, name: str, fleet: str | None, force: bool, why: 
     settings = settings_of(ctx)
     chosen = fleet_of(settings, fleet)
     with registry_of(settings) as registry:
-        if settings.model.trusted_keys:
-            stored = registry.get(chosen, name)
-            refuse_untrusted(settings, stored.bundle_id, stored.manifest, stored.signature)
+        _refuse_unsigned(settings, registry, chosen, name)
         bundle_id = registry.promote(chosen, name, SystemClock().now(), by, why, force=force)
     click.echo(f"fleet {chosen}: {bundle_id} is current")
+
+
+@click.command("shadow")
+@click.argument("name")
+@fleet_option
+@why_option
+@by_option
+@click.pass_context
+def shadow(ctx: click.Context, name: str, fleet: str | None, why: str, by: str) -> None:
+    """Have daemons score a bundle beside the current one, from their next snapshot on.
+
+    Its alerts have run = shadow, and nobody is notified. The shadow of before becomes a candidate again.
+    """
+    settings = settings_of(ctx)
+    chosen = fleet_of(settings, fleet)
+    with registry_of(settings) as registry:
+        _refuse_unsigned(settings, registry, chosen, name)
+        bundle_id = registry.shadow(chosen, name, SystemClock().now(), by, why)
+    click.echo(f"fleet {chosen}: {bundle_id} is shadow")
 
 
 @click.command("rollback")
@@ -174,6 +192,13 @@ def history(ctx: click.Context, name: str | None, fleet: str | None, limit: int,
     with registry_of(settings) as registry:
         rows = registry.moves(fleet_of(settings, fleet), name, limit + 1)
     write(rows, Move, form, MOVE_COLUMNS, limit=limit)
+
+
+def _refuse_unsigned(settings: Settings, registry: Registry, fleet: str, name: str) -> None:
+    """What daemons would refuse. Raises BundleInvalid."""
+    if settings.model.trusted_keys:
+        stored = registry.get(fleet, name)
+        refuse_untrusted(settings, stored.bundle_id, stored.manifest, stored.signature)
 
 
 @contextmanager

@@ -51,7 +51,9 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
             connect_within(engine, daemon.start_timeout_s)
             check(engine)
             metrics = Metrics()
-            models = Models(Registry(engine), _demanded_channels(settings), trusted, metrics.refused)
+            models = Models(
+                Registry(engine), _demanded_channels(settings), trusted, metrics.refused, metrics.rolled_back
+            )
             topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]
             watchdog = Watchdog(clock, daemon.watchdog_s)
             progress = Progress(engine)
@@ -106,7 +108,16 @@ def _rules(settings: Settings, accept: Accept) -> Rules:
     daemon = settings.daemon
     fleets = {topic: _fleet_rules(name, fleet) for name, fleet in settings.fleets.items() for topic in fleet.topics}
     pace = Pace(daemon.commit_interval_s, daemon.snapshot_interval_s)
-    return Rules(fleets, Owner.this(), pace, daemon.poll_timeout_s, accept.gap, accept.bad, daemon.device)
+    return Rules(
+        fleets,
+        Owner.this(),
+        pace,
+        daemon.poll_timeout_s,
+        accept.gap,
+        accept.bad,
+        probation_s=settings.model.probation_s,
+        device=daemon.device,
+    )
 
 
 def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:

@@ -18,11 +18,12 @@ from sensord.daemon.losses import Place, lost_offsets
 from sensord.daemon.models import Models, Wanted
 from sensord.daemon.owner import Owner
 from sensord.daemon.policy import Backoff, Pace, Quality, Standstill, Timer
+from sensord.daemon.probation import Probation
 from sensord.daemon.shard import Progressed, Saving, Shard, StateCopy
 from sensord.daemon.watchdog import Watchdog
-from sensord.detection.alerts import Run
+from sensord.detection.alerts import AlertChange, Kind, Run
 from sensord.detection.chronicle import Origin
-from sensord.detection.fleet import Fleet, Limits
+from sensord.detection.fleet import Fleet, Limits, Outcome
 from sensord.detection.reorder import REORDER_PAGE, Reorder
 from sensord.errors import BundleAwaited, OffsetsLost, PartitionLost, SensordError, StoreUnavailable, Unreachable
 from sensord.metrics import Metrics
@@ -66,6 +67,7 @@ class Rules:
     poll_timeout_s: float = 0.3
     accept_gap: bool = False
     accept_bad: bool = False
+    probation_s: float = 0.0  # see probation
     device: str = "cpu"
     part_bytes: int = PART_BYTES
 
@@ -120,6 +122,7 @@ class Loop:
         self._feeder = feeder or ThreadPoolExecutor(1, "feeder")
         self._saver = saver or AtOnce()
         self._feeding: Future[list[tuple[Shard, list[Progressed]]]] | None = None
+        self._probation = Probation(rules.probation_s)
         self._looking: Future[Bundles] | None = None  # what there is in the registry
         self._wanted: Bundles = {}
         self._log_answers = True  # when it was last asked, or since it last brought something
@@ -202,6 +205,8 @@ class Loop:
         for shard, told in feeding.result():
             for progressed in told:
                 self._metrics.progressed(shard.name, progressed)
+                seen, used = progressed.observation, shard.fleet.bundle.id
+                self._probation.observed(shard.name, used, len(seen.outcome), seen.count(Outcome.RESET))
             if shard.held:
                 self._hold(shard)
 
@@ -454,6 +459,7 @@ class Loop:
                 self._take_up_acceptances()
                 self._evict_surplus()
                 self._look_for_bundles()
+            self._roll_back_harmful()
             self._swap_models()
             while checkpoints := [shard.checkpoint() for shard in self.shards.values() if shard.worth_saving]:
                 try:
@@ -471,6 +477,9 @@ class Loop:
             self.shards[checkpoint.partition].settle(checkpoint, now)
         self._source.hint({checkpoint.partition: checkpoint.next_offset for checkpoint in checkpoints})
         self._metrics.committed(checkpoints, committed.conflicts)
+        for checkpoint in checkpoints:
+            for model_id, opened in Counter(_opened(checkpoint.alerts)).items():
+                self._probation.opened(checkpoint.fleet, model_id, opened)
 
     def _begin_saving(self) -> None:
         """Have snapshots written of copies, while the stream goes on."""
@@ -500,12 +509,9 @@ class Loop:
 
     def _take_stock(self) -> None:
         """Tell what this process holds."""
-        partitions, devices = Counter[str](), Counter[str]()
         for shard in self.shards.values():
-            partitions[shard.name] += 1
-            devices[shard.name] += len(shard.fleet.devices)
             self._metrics.scores_with(shard.name, shard.fleet.bundle.id)
-        self._metrics.holds(partitions, devices)
+        self._metrics.holds(Counter(shard.name for shard in self.shards.values()), self._held_devices())
 
     def _take_up_acceptances(self) -> None:
         """Close what people have called normal; only here, so that the snapshot that a replay starts at has it."""
@@ -557,6 +563,21 @@ class Loop:
                 lambda: {(name, used): self._models.wanted(name, bundle) for (name, used), bundle in scoring.items()}
             )
 
+    def _roll_back_harmful(self) -> None:
+        """Have the registry name the bundle of before again, for all daemons; all move back as to any other."""
+        for trial, reason in self._probation.harmful(self._clock.monotonic(), self._held_devices()):
+            self._models.condemn(trial.fleet, trial.new, self._clock.now(), str(self._rules.owner), reason)
+            self._probation.end(trial)
+            self._forget_wanted()
+            self._look_for_bundles()
+
+    def _held_devices(self) -> Counter[str]:
+        """By fleet."""
+        devices = Counter[str]()
+        for shard in self.shards.values():
+            devices[shard.name] += len(shard.fleet.devices)
+        return devices
+
     def _forget_wanted(self) -> None:
         self._looking, self._wanted = None, {}
 
@@ -587,6 +608,7 @@ class Loop:
                 "swapping", partition=str(shard.partition), offset=shard.position, old=old.id, new=wanted.current.id
             )
             shard.swap(wanted.current)
+            self._probation.begin(shard.name, old.id, wanted.current.id, self._clock.monotonic())
             moves += 1
         new = wanted.shadow and wanted.shadow.id
         if new != shard.shadow_id:
@@ -614,3 +636,9 @@ class Loop:
         wait_s = self._retry.fail(self._clock.monotonic())
         self._metrics.store_failed()
         log.error("database unavailable", cause=str(error), retry_in_s=wait_s)
+
+
+def _opened(changes: Sequence[AlertChange]) -> list[str]:
+    """The bundle of each alert that was opened for what a device's readings show."""
+    alerts = [change.alert for change in changes if "opened" in change.events]
+    return [alert.model_id for alert in alerts if alert.run == Run.LIVE and alert.kind is not Kind.SILENT]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from sensord.detection.channels.bank import constants_of
-from sensord.errors import BundleAwaited, BundleInvalid, ModelMissing
+from sensord.errors import BundleAwaited, BundleInvalid, ModelMissing, StageConflict
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.model.signature import TrustedKeys
 from sensord.store.registry import Named, Registry, Stage, StoredBundle
@@ -28,13 +28,15 @@ class Wanted:
 class Models:
     """The registry, seen from the loop. channels: what a fleet's settings demand, in order; absent: whatever comes.
 
-    trusted: keys of which one must have signed whatever is loaded. on_refusal: told the fleet of each refused bundle.
+    trusted: keys of which one must have signed whatever is loaded. on_refusal, on_rollback: told the fleet of each
+    bundle that was refused, or rolled back.
     """
 
     registry: Registry
     channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     trusted: TrustedKeys = field(default_factory=TrustedKeys)
     on_refusal: Callable[[str], None] = lambda fleet: None
+    on_rollback: Callable[[str], None] = lambda fleet: None
     _loaded: dict[str, Bundle] = field(default_factory=dict)
     _refused: set[Named] = field(default_factory=set)  # it may yet be signed
 
@@ -107,6 +109,23 @@ class Models:
         self._refused.add(named)
         self.on_refusal(fleet)
         log.error("bundle refused, the old one stays", fleet=fleet, model=named.bundle_id, kept=kept, cause=cause)
+
+    def condemn(self, fleet: str, bundle_id: str, at: int, by: str, why: str) -> None:
+        """Roll a harmful bundle back, unless somebody was faster or wants it. Raises StoreUnavailable."""
+        try:
+            before = self.registry.condemn(fleet, bundle_id, at, by, why)
+        except (StageConflict, ModelMissing) as error:
+            log.error("harmful bundle stays", fleet=fleet, model=bundle_id, why=why, cause=str(error))
+            return
+        log.error(
+            "bundle rolled back",
+            fleet=fleet,
+            model=bundle_id,
+            current=before,
+            why=why,
+            remedy=f"see `sensord model history`; to have it nevertheless: sensord model promote {bundle_id} --force",
+        )
+        self.on_rollback(fleet)
 
     def keep_only(self, in_use: set[str]) -> None:
         """Forget loaded bundles that nobody scores with."""

@@ -218,10 +218,12 @@ class TrainerSettings(Group):
 
 
 class ModelSettings(Group):
-    """Which bundles are believed."""
+    """Which bundles are believed, and for how long they are watched."""
 
     trusted_keys: tuple[FilePath, ...] = ()
     """Public keys, PEM files; a bundle that none of them has signed is refused. Empty: no signature is demanded."""
+    probation_s: float = Field(3_600.0, ge=0)
+    """After a swap, seconds in which a bundle that does harm is rolled back by itself; 0: never."""
 
 
 class Settings(BaseSettings):

@@ -228,6 +228,28 @@ class Registry:
             _move(connection, Move(fleet, before, standing[before].stage, Stage.CURRENT, instant(at), by, why))
         return before
 
+    def condemn(self, fleet: str, bundle_id: str, at: int, by: str, why: str) -> str:
+        """Roll a bundle back that has proved harmful: it becomes what the gate refuses, until somebody forces it.
+
+        Returns the id of the one that is current again. Raises StageConflict where it isn't current any more or was
+        forced, ModelMissing where there is nothing to go back to.
+        """
+        with writing(self._engine) as connection:
+            standing = _lock(connection, fleet)
+            if _current(standing) != bundle_id:
+                raise StageConflict(f"fleet {fleet}: {bundle_id} is not current any more")
+            if _was_forced(connection, fleet, bundle_id):
+                raise StageConflict(f"fleet {fleet}: {bundle_id} was promoted by force, and stays")
+            before = standing[bundle_id].replaced
+            if before is None or before not in standing:
+                raise ModelMissing(f"fleet {fleet}: no bundle was current before {bundle_id}")
+            verdict = connection.scalar(select(bundles.c.verdict).where(_is(fleet, bundle_id))) or {}
+            spoilt = {"verdict": {**verdict, "objections": f"rolled back by itself: {why}"}}
+            connection.execute(update(bundles).where(_is(fleet, bundle_id)).values(spoilt))
+            _retire_current(connection, fleet, standing, at, by, why)
+            _move(connection, Move(fleet, before, standing[before].stage, Stage.CURRENT, instant(at), by, why))
+        return before
+
     def moves(self, fleet: str, name: str | None = None, limit: int | None = None) -> Sequence[Move]:
         """Who moved which bundle when and why, the last first. Raises ModelMissing."""
         chosen = select(*_MOVE).where(bundle_moves.c.fleet == fleet).order_by(bundle_moves.c.sequence.desc())
@@ -301,6 +323,13 @@ def _objections(verdict: Verdict) -> str:
 
 def _current(standing: Mapping[str, _Standing]) -> str | None:
     return next((bundle_id for bundle_id, one in standing.items() if one.stage is Stage.CURRENT), None)
+
+
+def _was_forced(connection: Connection, fleet: str, bundle_id: str) -> bool:
+    """The latest promotion of a bundle was against the gate's verdict."""
+    m = bundle_moves.c
+    mine = select(m.forced).where(m.fleet == fleet, m.bundle_id == bundle_id, m.to_stage == Stage.CURRENT.value)
+    return bool(connection.scalar(mine.order_by(m.sequence.desc()).limit(1)))
 
 
 def _retire_current(

@@ -39,6 +39,18 @@ def test_a_bundle_is_promoted_and_rolled_back(on_bundles: Sensord) -> None:
     assert stages(on_bundles) == {OLD.bundle_id: "current", NEW.bundle_id: "retired"}
 
 
+def test_a_bundle_is_scored_beside_the_current_one(on_bundles: Sensord) -> None:
+    on_bundles("model", "promote", OLD.bundle_id)
+    told = on_bundles("model", "shadow", NEW.bundle_id, "--by", "ann", "--why", "looks better")
+    assert told.out == f"fleet pumps: {NEW.bundle_id} is shadow\n"
+    assert stages(on_bundles) == {OLD.bundle_id: "current", NEW.bundle_id: "shadow"}
+    [move, *_] = json.loads(on_bundles("model", "history", "--format", "json").out)
+    assert (move["to_stage"], move["by"], move["why"]) == ("shadow", "ann", "looks better")
+    refused = on_bundles("model", "shadow", OLD.bundle_id)
+    assert refused.code == 1
+    assert "is current; a shadow is scored beside that" in refused.err
+
+
 def test_who_moved_what_and_why_is_told(on_bundles: Sensord) -> None:
     on_bundles("model", "promote", OLD.bundle_id, "--by", "ann", "--why", "the first")
     assert on_bundles("model", "retire", NEW.bundle_id, "--by", "ben", "--why", "too loud").code == 0

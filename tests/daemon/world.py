@@ -131,6 +131,7 @@ class World:
         lateness: int = 0,
         part_bytes: int = PART_BYTES,
         saver: Executor | None = None,
+        probation_s: float = 0,
     ) -> "Daemon":
         source = MemorySource(self.log, [TOPIC], max_records=max_records)
         rules = FleetRules("pumps", Limits(max_gap_s=60), max_devices, JsonDecoder, lateness=lateness)
@@ -138,7 +139,7 @@ class World:
         loop = Loop(
             source,
             progress or Progress(self.engine),
-            Models(self.registry, on_refusal=metrics.refused),
+            Models(self.registry, on_refusal=metrics.refused, on_rollback=metrics.rolled_back),
             Rules(
                 {TOPIC: rules},
                 Owner("test", 1),
@@ -146,6 +147,7 @@ class World:
                 part_bytes=part_bytes,
                 accept_gap=accept_gap,
                 accept_bad=accept_bad,
+                probation_s=probation_s,
             ),
             self.clock,
             Watchdog(self.clock, 1e9),

@@ -14,13 +14,14 @@ from sensord.readings import Partition, RawRecord
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """What a daemon did to its state at an offset without a record: take alerts for normal, forget devices, then change
-    the bundle."""
+    """What a daemon did to its state at an offset without a record: take alerts for normal, forget devices, change the
+    bundle, then change what is scored beside."""
 
     offset: int
     accepted: frozenset[UUID]
     evicted: frozenset[str]
     model_id: str
+    shadow_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A checkpoint. records: all that the log held between its two offsets; model_id: of its snapshot, if it is one.
+    """A checkpoint. records: all that the log held between its two offsets; model_id, shadow_id: of its snapshot, if it
+    is one.
 
     topic_id: of the topic whose log it was, whatever the daemon believes.
     """
@@ -46,6 +48,7 @@ class Commit:
     records: Sequence[RawRecord]
     amendments: Sequence[Amendment]
     model_id: str | None
+    shadow_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

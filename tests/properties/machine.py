@@ -154,6 +154,10 @@ class Simulation(RuleBasedStateMachine):
     def promote(self, number: int) -> None:
         self.site.promote(number)
 
+    @rule(number=MODEL)
+    def try_out(self, number: int) -> None:
+        self.site.try_out(number)
+
     @rule(which=WHICH)
     def accept(self, which: int) -> None:
         self.site.accept(which)

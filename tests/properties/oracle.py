@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
-from sensord.detection.alerts import Alert, AlertChange
+from sensord.detection.alerts import Alert, AlertChange, Run
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
 from sensord.detection.reorder import Reorder
@@ -56,6 +56,7 @@ class Expected:
     dead_letters: list[Row] = field(default_factory=list)
     gaps: list[Row] = field(default_factory=list)
     pages: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    shadow_pages: dict[tuple[int, int], bytes] = field(default_factory=dict)
     devices: dict[str, tuple[Partition, Seen]] = field(default_factory=dict)
 
     @property
@@ -75,15 +76,17 @@ class Expected:
             row |= {name: known[name] for name in ("accepted_by", "accepted_at")}
             row |= {name: known[name] for name in GROUNDS if row[name] is None}
         self.alerts[alert.id] = row
-        for event in change.events:
+        for event in change.events if alert.run == Run.LIVE else ():
             at = {"opened": alert.opened_at, "closed": alert.closed_at}.get(event) or alert.last_seen_at
             self._happened(alert.id, event, at)
 
     def snapshot(self, partition: Partition, pages: Mapping[int, bytes], page_count: int) -> None:
         """Pages that have changed; those that no device needs any more go."""
-        gone = {(number, page) for number, page in self.pages if number == partition.number and page >= page_count}
-        self.pages = {key: data for key, data in self.pages.items() if key not in gone}
-        self.pages |= {(partition.number, page): data for page, data in pages.items()}
+        self.pages = _with(self.pages, partition, pages, page_count)
+
+    def shadow_snapshot(self, partition: Partition, pages: Mapping[int, bytes], page_count: int) -> None:
+        """The same of what is scored beside."""
+        self.shadow_pages = _with(self.shadow_pages, partition, pages, page_count)
 
     def see(self, partition: Partition, device_id: str, seen: Seen) -> None:
         """A device that a snapshot holds; what was told of it before stands."""
@@ -96,7 +99,8 @@ class Expected:
         for alert_id, row in self.alerts.items():
             if row["partition"] == partition.number and row["status"] == "open":
                 row |= {"status": "closed", "closed_at": row["last_seen_at"], "close_reason": "gap"}
-                self._event(alert_id, "closed", row["closed_at"])
+                if row["run"] == Run.LIVE:
+                    self._event(alert_id, "closed", row["closed_at"])
 
     def accept(self, alert_id: UUID, at: int) -> None:
         """A person calls an alert normal."""
@@ -110,6 +114,14 @@ class Expected:
         severity = self.alerts[alert_id]["severity"]
         row = {"alert_id": alert_id, "event": event, "at": at, "severity": severity, "by": by, "comment": None}
         self.alert_events.append(row)
+
+
+def _with(
+    known: Mapping[tuple[int, int], bytes], partition: Partition, pages: Mapping[int, bytes], page_count: int
+) -> dict[tuple[int, int], bytes]:
+    """Stored pages, with some of a partition written anew, and without those beyond its page count."""
+    kept = {key: data for key, data in known.items() if key[0] != partition.number or key[1] < page_count}
+    return kept | {(partition.number, page): data for page, data in pages.items()}
 
 
 def expect(entries: Iterable[Entry], model: Callable[[str], Bundle], terms: Terms) -> Expected:
@@ -127,7 +139,8 @@ def expect(entries: Iterable[Entry], model: Callable[[str], Bundle], terms: Term
             case GapAccepted(partition=partition):
                 lines.pop(partition, None)
                 expected.close_open(partition)
-                expected.pages = {key: page for key, page in expected.pages.items() if key[0] != partition.number}
+                expected.snapshot(partition, {}, 0)
+                expected.shadow_snapshot(partition, {}, 0)
                 expected.gaps.append(_gap_row(entry))
             case Accepted(alert_id=alert_id, at=at):
                 expected.accept(alert_id, at)
@@ -154,10 +167,12 @@ class _Line:
         self._topic_id = first.topic_id
         bundle = model(first.model_id)
         self._fleet = Fleet(bundle, Origin(FLEET, first.partition, first.topic_id), terms.limits)
+        self._shadow: Fleet | None = None
+        self._last_words: list[AlertChange] = []
         self._reorder = Reorder(first.partition, len(bundle.channels), terms.lateness)
         self.seen: dict[str, Seen] = {}
         self.said: Counter[str] = Counter()
-        self._kept: dict[int, tuple[Mapping[int, bytes], Mapping[str, Seen]]] = {}  # by committed offset
+        self._kept: dict[int, tuple[Mapping[int, bytes], Mapping[int, bytes], Mapping[str, Seen]]] = {}  # by offset
 
     def follow(self, commit: Commit, expected: Expected) -> None:
         assert commit.topic_id == self._topic_id, f"readings of a recreated topic on top of the old one's: {commit}"
@@ -168,19 +183,31 @@ class _Line:
             at = len(records)
             self._amend(amendment, expected)
         self._observe(commit.partition, commit.records[at:], expected)
-        for change in self._fleet.changes():
+        for change in self._last_words:
             expected.change(change)
-        self._fleet.settle()
-        self._fleet.devices.touch(np.arange(len(self._fleet.devices)))  # all, whatever a daemon thinks has changed
-        self._kept[commit.next] = self._fleet.pages() | self._reorder.pages(), dict(self.seen)
+        self._last_words.clear()
+        for fleet in self._fleets:
+            for change in fleet.changes():
+                expected.change(change)
+            fleet.settle()
+            fleet.devices.touch(np.arange(len(fleet.devices)))  # all, whatever a daemon thinks has changed
+        shadow = self._shadow.pages() if self._shadow else {}
+        self._kept[commit.next] = self._fleet.pages() | self._reorder.pages(), shadow, dict(self.seen)
         if commit.model_id is not None:
             assert commit.model_id == self._fleet.bundle.id, f"a model that nobody swapped to: {commit}"
+            assert commit.shadow_id == (self._shadow and self._shadow.bundle.id), f"another shadow: {commit}"
             self.store(commit.next, expected)
+
+    @property
+    def _fleets(self) -> list[Fleet]:
+        return [self._fleet] if self._shadow is None else [self._fleet, self._shadow]
 
     def store(self, offset: int, expected: Expected) -> None:
         """A snapshot of the state at a committed offset."""
-        pages, seen = self._kept[offset]
-        expected.snapshot(self._fleet.origin.partition, pages, self._fleet.devices.page_count)
+        pages, shadow, seen = self._kept[offset]
+        partition = self._fleet.origin.partition
+        expected.snapshot(partition, pages, self._fleet.devices.page_count)
+        expected.shadow_snapshot(partition, shadow, self._shadow.devices.page_count if self._shadow else 0)
         for device_id, times in seen.items():
             expected.see(self._fleet.origin.partition, device_id, times)
 
@@ -188,7 +215,9 @@ class _Line:
         if not records:
             return
         decoded = JsonDecoder(self._fleet.bundle.channels).decode(partition, records)
-        self._fleet.observe(self._timely(self._in_turn(decoded.readings)))
+        timely = self._timely(self._in_turn(decoded.readings))
+        for fleet in self._fleets:
+            fleet.observe(timely)
         expected.dead_letters += map(_dead_letter_row, decoded.dead_letters)
 
     def _in_turn(self, readings: Readings) -> Readings:
@@ -213,6 +242,10 @@ class _Line:
         self._evict(amendment, expected)
         if amendment.model_id != self._fleet.bundle.id:
             self._fleet = self._fleet.under(self._model(amendment.model_id))
+        if amendment.shadow_id != (self._shadow and self._shadow.bundle.id):
+            self._last_words += self._shadow.withdraw() if self._shadow else []
+            named = amendment.shadow_id
+            self._shadow = None if named is None else self._fleet.beside(self._model(named), Run.SHADOW)
 
     def _evict(self, amendment: Amendment, expected: Expected) -> None:
         """As many as the daemon forgot; which, this judges by itself."""
@@ -222,7 +255,8 @@ class _Line:
         for device_id in longest_ago:
             expected.see(self._fleet.origin.partition, device_id, self.seen.pop(device_id))
             del self.said[device_id]
-        self._fleet.evict(len(self.seen))
+        for fleet in self._fleets:
+            fleet.evict(len(self.seen))
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -235,7 +269,7 @@ def _alert_row(alert: Alert) -> Row:
     for name in GROUNDS:
         value = getattr(alert, name)
         row[name] = None if value is None else msgspec.json.decode(msgspec.json.encode(value))
-    answers = dict.fromkeys((*ANSWERS, "accepted_by", "accepted_at"))
+    answers = dict.fromkeys((*ANSWERS, "accepted_by", "accepted_at", "suppressed_window", "suppressed_like"))
     return row | answers | {"schema_version": ALERT_VERSION}
 
 

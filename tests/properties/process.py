@@ -162,9 +162,10 @@ class WatchedLoop(Loop):
             told = {alert_id for amendment in found for alert_id in amendment.accepted}
             pending = shard.fleet._chronicle._pending.values()  # asking for `changes` would change it
             accepted = {one.alert.id for one in pending if one.alert.close_reason is Reason.ACCEPTED}
-            model = found[-1].model_id if found else shard.stored_model
-            if accepted - told or evicted or shard.fleet.bundle.id != model:
-                new = Amendment(shard.position, frozenset(accepted - told), evicted, shard.fleet.bundle.id)
+            before = (found[-1].model_id, found[-1].shadow_id) if found else (shard.stored_model, shard.stored_shadow)
+            now = shard.fleet.bundle.id, shard.shadow_id
+            if accepted - told or evicted or now != before:
+                new = Amendment(shard.position, frozenset(accepted - told), evicted, *now)
                 self._amended[partition] = shard, [*found, new]
 
     def committed(self, partition: Partition) -> None:
@@ -244,6 +245,7 @@ class JournalledProgress(Progress):
             source.seen(mark.partition, start, mark.next_offset),
             self._process.loop.amendments(mark.partition),
             mark.snapshot.model_id if mark.snapshot else None,
+            mark.snapshot.shadow.model_id if mark.snapshot and mark.snapshot.shadow else None,
         )
 
 

@@ -4,6 +4,7 @@ It checks after each step what has to hold all the time, and at the end that the
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import astuple
 from functools import cache
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from sensord.clock import MICROSECONDS, ManualClock
 from sensord.daemon.policy import Pace
+from sensord.errors import StageConflict
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.readings import Partition
 from sensord.store.alerts import AlertFilter, AlertRow, accept, list_alerts
@@ -89,6 +91,13 @@ class Site:
         model, now = models()[number], self.plant.clock.now()
         self.registry.publish(FLEET, model.bundle_id, model.manifest, model.weights, model.sha256, now, "ann")
         self.registry.promote(FLEET, model.bundle_id, now, "ann")
+
+    def try_out(self, number: int) -> None:
+        """Have a bundle scored beside the current one."""
+        model, now = models()[number], self.plant.clock.now()
+        self.registry.publish(FLEET, model.bundle_id, model.manifest, model.weights, model.sha256, now, "ann")
+        with suppress(StageConflict):  # it is current
+            self.registry.shadow(FLEET, model.bundle_id, now, "ann")
 
     def accept(self, which: int) -> None:
         """Call an open alert normal."""

@@ -1,12 +1,23 @@
 """What daemons have left in the database, to be held against what the oracle expects."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from sqlalchemy import Engine, Table, select
 
-from sensord.store.schema import alert_events, alerts, dead_letters, devices, gaps, partition_progress, state_pages
+from sensord.store.schema import (
+    alert_events,
+    alerts,
+    dead_letters,
+    devices,
+    gaps,
+    partition_progress,
+    shadow_pages,
+    state_pages,
+)
 from tests.properties.oracle import Expected, Row
 
+Pages: TypeAlias = Mapping[tuple[int, int], bytes]
 WALL_CLOCK = {
     "alerts": {"detected_at", "updated_at"},
     "alert_events": {"sequence", "recorded_at"},
@@ -23,10 +34,14 @@ def compare(engine: Engine, expected: Expected) -> None:
     _same("dead_letters", _rows(engine, dead_letters), expected.dead_letters)
     _same("gaps", _rows(engine, gaps), expected.gaps)
     _same("devices", _rows(engine, devices), expected.device_rows)
-    found = _pages(engine)
-    assert found.keys() == expected.pages.keys(), f"state pages {sorted(found)}, not {sorted(expected.pages)}"
-    wrong = [key for key, page in expected.pages.items() if found[key] != page]
-    assert not wrong, f"state pages differ, by partition and page: {wrong}"
+    _same_pages(_pages(engine, state_pages), expected.pages)
+    _same_pages(_pages(engine, shadow_pages), expected.shadow_pages)
+
+
+def _same_pages(found: Pages, expected: Pages) -> None:
+    assert found.keys() == expected.keys(), f"pages {sorted(found)}, not {sorted(expected)}"
+    wrong = [key for key, page in expected.items() if found[key] != page]
+    assert not wrong, f"pages differ, by partition and page: {wrong}"
 
 
 def committed(engine: Engine) -> dict[int, int | None]:
@@ -42,8 +57,8 @@ def _rows(engine: Engine, table: Table) -> list[Row]:
         return [dict(row._mapping) for row in connection.execute(select(*columns))]
 
 
-def _pages(engine: Engine) -> dict[tuple[int, int], bytes]:
-    s = state_pages.c
+def _pages(engine: Engine, table: Table) -> Pages:
+    s = table.c
     with engine.connect() as connection:
         return {(number, page): data for number, page, data in connection.execute(select(s.partition, s.page, s.data))}
 

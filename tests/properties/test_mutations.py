@@ -16,11 +16,13 @@ from sqlalchemy.exc import IntegrityError
 
 from sensord.daemon import loop, shard
 from sensord.daemon.loop import FleetRules, Loop
-from sensord.daemon.shard import Shard
+from sensord.daemon.shard import Shard, StateCopy
 from sensord.detection import fleet
+from sensord.detection.alerts import Run
 from sensord.detection.devices import Devices, Page
 from sensord.detection.fleet import Fleet, Observation
 from sensord.detection.reorder import Reorder
+from sensord.model.bundle import Bundle
 from sensord.model.network import Stepper
 from sensord.model.steps import ELSEWHERE, weights_of
 from sensord.readings import Floats, Readings
@@ -181,6 +183,27 @@ def waiting_readings_not_stored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reorder, "pages", lambda reorder: {})
 
 
+def shadows_not_stored(patch: pytest.MonkeyPatch) -> None:
+    copy = Shard.copy
+
+    def mutated(self: Shard) -> StateCopy:
+        copied = copy(self)
+        return replace(copied, shadow=None if copied.shadow is None else {})
+
+    patch.setattr(Shard, "copy", mutated)
+
+
+def shadows_left_open(patch: pytest.MonkeyPatch) -> None:
+    """What a shadow that goes has open stays so."""
+
+    def mutated(self: Shard, bundle: Bundle | None) -> None:
+        self.amended = True
+        self.shadow = None if bundle is None else self.fleet.beside(bundle, Run.SHADOW)
+
+    patch.setattr(Shard, "score_beside", mutated)
+    patch.setattr(progress, "_close_shadow", lambda *given: None)
+
+
 SOON: list[Mutation] = [
     row_count_unchecked,
     fence_unchecked,
@@ -201,6 +224,8 @@ LATE: list[Mutation] = [
     waiting_readings_not_stored,
     snapshots_unfenced,
     failed_snapshots_taken_for_stored,
+    shadows_not_stored,
+    shadows_left_open,
 ]
 
 

@@ -185,6 +185,31 @@ def test_of_two_trainers_at_once_one_wins_and_the_other_is_told(registry: Regist
     assert stages(registry)[loser] is Stage.CANDIDATE
 
 
+def test_what_does_harm_is_rolled_back_and_stays_out_until_somebody_forces_it(registry: Registry) -> None:
+    publish(registry, "pumps-1", "pumps-2")
+    with pytest.raises(StageConflict, match="pumps-1 is not current any more"):
+        registry.condemn("pumps", "pumps-1", NOW, "daemon", "its states are not finite")
+    registry.promote("pumps", "pumps-1", NOW, "ann")
+    with pytest.raises(ModelMissing, match="no bundle was current before pumps-1"):
+        registry.condemn("pumps", "pumps-1", NOW, "daemon", "its states are not finite")
+    registry.judged("pumps", "pumps-2", {"objections": "", "error": 0.5})
+    registry.promote("pumps", "pumps-2", NOW, "ann")
+    assert registry.condemn("pumps", "pumps-2", NOW, "daemon", "its states are not finite") == "pumps-1"
+    assert stages(registry) == {"pumps-1": Stage.CURRENT, "pumps-2": Stage.RETIRED}
+    assert [(one.by, one.why) for one in registry.moves("pumps", limit=2)] == [
+        ("daemon", "its states are not finite")
+    ] * 2
+    [row] = [row for row in registry.list("pumps") if row.bundle_id == "pumps-2"]
+    objections = "rolled back by itself: its states are not finite"
+    assert row.verdict == {"objections": objections, "error": 0.5}, "the gate's figures stay"
+    with pytest.raises(GateRefused, match=objections):
+        registry.promote("pumps", "pumps-2", NOW, "ann")
+    registry.promote("pumps", "pumps-2", NOW, "ann", force=True)
+    with pytest.raises(StageConflict, match="by force"):
+        registry.condemn("pumps", "pumps-2", NOW, "daemon", "its states are not finite")
+    assert registry.current_id("pumps") == "pumps-2"
+
+
 def test_a_fleet_has_one_shadow_and_the_current_bundle_is_none(registry: Registry) -> None:
     publish(registry, "pumps-1", "pumps-2", "pumps-3")
     publish(registry, "motors-1", fleet="motors")
