@@ -1,7 +1,9 @@
 """Small models and readings for tests: everything has a default, name only what matters."""
 
+import hashlib
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -35,6 +37,14 @@ def network(channels: int = 2, hidden: int = 4, seed: int = 0) -> Network:
     """An untrained network."""
     torch.manual_seed(seed)
     return Network(NetworkShape(channels, hidden)).eval()
+
+
+def honest(fields: dict[str, object], weights: bytes) -> Packed:
+    """A bundle of any content whose id and SHA-256 are right, as an honest but mistaken maker would leave it."""
+    sha256 = hashlib.sha256(weights).hexdigest()
+    unnamed = fields | {"bundle_id": "", "weights_sha256": sha256}
+    named = f"{fields['fleet']}-{hashlib.sha256(msgspec.json.encode(unnamed)).hexdigest()[:12]}"
+    return Packed(named, msgspec.json.encode(unnamed | {"bundle_id": named}), weights, sha256)
 
 
 def packed(

@@ -13,8 +13,8 @@ import sensord
 from sensord.detection.devices import Devices
 from sensord.errors import BundleInvalid, StateUnreadable
 from sensord.model.bundle import MANIFEST_FILE, WEIGHTS_FILE, Packed, unpack
-from tests.builders import packed
-from tests.model.test_bundle import fields_of, signed
+from tests.builders import honest, packed
+from tests.model.test_bundle import fields_of
 
 PACKAGE = Path(sensord.__file__).parent
 SCRIPTS = PACKAGE.parent / "scripts"
@@ -115,7 +115,7 @@ def test_a_pickle_in_the_place_of_weights_is_refused(bomb: bytes) -> None:
     with pytest.raises(BundleInvalid, match="SHA-256"):
         unpack(Packed(GOOD.bundle_id, GOOD.manifest, bomb, GOOD.sha256))
     with pytest.raises(BundleInvalid, match="can't be read"):
-        unpack(signed(fields_of(GOOD), bomb))
+        unpack(honest(fields_of(GOOD), bomb))
 
 
 def test_a_pickle_in_the_place_of_a_manifest_is_refused(bomb: bytes) -> None:

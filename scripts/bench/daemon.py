@@ -82,7 +82,7 @@ class Daemon:
         p = partition_progress.c
         with self.engine.connect() as connection:
             rows = connection.execute(select(p.partition, func.coalesce(p.next_offset, 0)))
-            return Sample(time.time(), dict(rows.tuples().all()))
+            return Sample(time.time(), dict(rows.all()))
 
     def must_run(self) -> None:
         """Raises Failed."""

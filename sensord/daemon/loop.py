@@ -43,7 +43,7 @@ CROWDED = 1.1  # times the devices that a partition may have: no commit without 
 OVERCROWDED = 2.0  # times: nothing more is taken in before there is room
 PART_BYTES = 128 << 10  # taken in at a time where room is short: one poll may bring tens of thousands of new devices
 LEAST_BYTES = 32  # of a reading
-SWAPPED_AT_ONCE = 4_096  # devices that move to another bundle in one turn: the stream stands still for it
+SWAPPED_AT_ONCE = 2_048  # devices that move to another bundle in one turn, or one partition: the stream stands still
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,7 +593,8 @@ class Loop:
         moved = 0
         for shard in self.shards.values():
             wanted = self._wanted.get((shard.name, shard.fleet.bundle.id))
-            if wanted is not None and not shard.replaying and shard.saving is None and moved < SWAPPED_AT_ONCE:
+            fits = not moved or moved + len(shard.fleet.devices) <= SWAPPED_AT_ONCE
+            if wanted is not None and fits and not shard.replaying and shard.saving is None:
                 moved += len(shard.fleet.devices) * self._move(shard, wanted)
         in_use = {shard.fleet.bundle.id for shard in self.shards.values()}
         in_use |= {shard.shadow_id for shard in self.shards.values() if shard.shadow_id is not None}

@@ -1,6 +1,5 @@
 """Promises of a bundle: it comes back as it went, its content names it, and what is damaged is refused as such."""
 
-import hashlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,18 +13,10 @@ from safetensors.numpy import load, save
 
 from sensord.errors import BundleInvalid
 from sensord.model.bundle import MANIFEST_FILE, SIGNATURE_FILE, WEIGHTS_FILE, Bundle, Packed, parse_manifest, unpack
-from tests.builders import packed
+from tests.builders import honest, packed
 
 GOOD = packed(device_ids=("pump-1", "pümp 2"))
 Tensors = dict[str, NDArray[np.generic]]
-
-
-def signed(fields: dict[str, object], weights: bytes) -> Packed:
-    """A bundle of any content whose id and SHA-256 are right, as an honest but mistaken maker would leave it."""
-    sha256 = hashlib.sha256(weights).hexdigest()
-    unnamed = fields | {"bundle_id": "", "weights_sha256": sha256}
-    named = f"{fields['fleet']}-{hashlib.sha256(msgspec.json.encode(unnamed)).hexdigest()[:12]}"
-    return Packed(named, msgspec.json.encode(unnamed | {"bundle_id": named}), weights, sha256)
 
 
 def fields_of(one: Packed = GOOD) -> dict[str, object]:
@@ -74,7 +65,7 @@ def test_another_content_has_another_id(other: Packed) -> None:
 
 
 def test_the_id_is_derived_from_the_content_as_documented() -> None:
-    assert signed(fields_of(), GOOD.weights).bundle_id == GOOD.bundle_id
+    assert honest(fields_of(), GOOD.weights).bundle_id == GOOD.bundle_id
 
 
 def test_a_folder_without_a_bundle_is_refused_by_name(tmp_path: Path) -> None:
@@ -116,7 +107,7 @@ def test_a_file_cut_short_anywhere_is_refused(data: st.DataObject) -> None:
     refusal(Packed(GOOD.bundle_id, manifest, GOOD.weights, GOOD.sha256))
     weights = GOOD.weights[: data.draw(st.integers(0, len(GOOD.weights) - 1))]
     refusal(Packed(GOOD.bundle_id, GOOD.manifest, weights, GOOD.sha256))
-    refusal(signed(fields_of(), weights))
+    refusal(honest(fields_of(), weights))
 
 
 @settings(max_examples=300)
@@ -124,13 +115,13 @@ def test_a_file_cut_short_anywhere_is_refused(data: st.DataObject) -> None:
 def test_signed_rubbish_in_the_weights_is_read_or_refused_and_never_another_error(place: int, bits: int) -> None:
     weights = bytearray(GOOD.weights)
     weights[place] ^= bits
-    _read_or_refused(signed(fields_of(), bytes(weights)))
+    _read_or_refused(honest(fields_of(), bytes(weights)))
 
 
 @given(manifest=st.binary(max_size=200) | st.text().map(str.encode), weights=st.binary(max_size=200))
 def test_noise_is_refused(manifest: bytes, weights: bytes) -> None:
     refusal(Packed("", manifest, weights, ""))
-    refusal(signed(fields_of(), weights))
+    refusal(honest(fields_of(), weights))
 
 
 JSON = st.recursive(
@@ -143,7 +134,7 @@ JSON = st.recursive(
 @settings(max_examples=300)
 @given(name=st.sampled_from(sorted(set(fields_of()) - {"bundle_id", "weights_sha256", "fleet"})), value=JSON)
 def test_any_value_in_any_field_is_read_or_refused_and_never_another_error(name: str, value: object) -> None:
-    _read_or_refused(signed(fields_of() | {name: value}, GOOD.weights))
+    _read_or_refused(honest(fields_of() | {name: value}, GOOD.weights))
 
 
 def _read_or_refused(one: Packed) -> None:
@@ -168,7 +159,7 @@ def test_a_manifest_that_claims_a_huge_network_is_refused_before_one_is_built(
     monkeypatch.setattr("sensord.model.bundle.Network", None)
     channels = [{"name": f"c{number}"} for number in range(1_024)]
     claimed = fields_of() | {"hidden": 1_024, "cell": cell, "channels": channels}
-    assert "8,388,608 at least" in refusal(signed(claimed, GOOD.weights))
+    assert "8,388,608 at least" in refusal(honest(claimed, GOOD.weights))
 
 
 @pytest.mark.parametrize("file", [MANIFEST_FILE, WEIGHTS_FILE, SIGNATURE_FILE])
@@ -208,7 +199,7 @@ def test_a_huge_file_is_refused_before_it_is_read(file: str, tmp_path: Path) -> 
     ],
 )
 def test_a_manifest_out_of_bounds_is_refused_with_the_reason(change: dict[str, object], message: str) -> None:
-    assert message in refusal(signed(fields_of() | change, GOOD.weights))
+    assert message in refusal(honest(fields_of() | change, GOOD.weights))
 
 
 def test_a_manifest_changed_by_hand_is_refused() -> None:
@@ -226,24 +217,24 @@ def test_weights_of_another_bundle_are_refused() -> None:
 def test_a_weight_that_is_not_finite_is_refused_by_name(name: str, value: float) -> None:
     tensors = tensors_of()
     tensors[name].flat[-1] = value
-    assert refusal(signed(fields_of(), save(tensors))) == f"tensor {name} has values that aren't finite"
+    assert refusal(honest(fields_of(), save(tensors))) == f"tensor {name} has values that aren't finite"
 
 
 @pytest.mark.parametrize("name", sorted(tensors_of()))
 def test_a_missing_tensor_is_refused_by_name(name: str) -> None:
     tensors = tensors_of()
     del tensors[name]
-    assert name in refusal(signed(fields_of(), save(tensors)))
+    assert name in refusal(honest(fields_of(), save(tensors)))
 
 
 @pytest.mark.parametrize("name", sorted(set(tensors_of()) - {"profiles.device_ids"}))
 def test_a_tensor_of_another_shape_or_type_is_refused_by_name(name: str) -> None:
     longer = tensors_of()
     longer[name] = np.concatenate((longer[name], longer[name]))
-    assert refusal(signed(fields_of(), save(longer))).startswith(f"tensor {name} is float32 (")
+    assert refusal(honest(fields_of(), save(longer))).startswith(f"tensor {name} is float32 (")
     wider = tensors_of()
     wider[name] = wider[name].astype(np.float64)
-    assert refusal(signed(fields_of(), save(wider))).startswith(f"tensor {name} is float64 (")
+    assert refusal(honest(fields_of(), save(wider))).startswith(f"tensor {name} is float64 (")
 
 
 @pytest.mark.parametrize("name", ["profiles.scale", "profiles.threshold"])
@@ -251,13 +242,13 @@ def test_a_tensor_of_another_shape_or_type_is_refused_by_name(name: str) -> None
 def test_a_scale_or_threshold_that_is_not_positive_is_refused(name: str, value: float) -> None:
     tensors = tensors_of()
     tensors[name].flat[0] = value
-    assert "not positive" in refusal(signed(fields_of(), save(tensors)))
+    assert "not positive" in refusal(honest(fields_of(), save(tensors)))
 
 
 @pytest.mark.parametrize("names", [b'["a","a"]', b'["a"]', b'["a",2]', b"[", b"\xff", b"[" * 50_000])
 def test_device_ids_that_are_doubled_unreadable_or_too_few_are_refused(names: bytes) -> None:
     tensors = tensors_of() | {"profiles.device_ids": np.frombuffer(names, np.uint8)}
-    refusal(signed(fields_of(), save(tensors)))
+    refusal(honest(fields_of(), save(tensors)))
 
 
 def header(text: str, body: bytes = b"\0" * 8) -> bytes:
@@ -282,4 +273,4 @@ def header(text: str, body: bytes = b"\0" * 8) -> bytes:
     ids=["overflow", "huge", "far", "bfloat16", "float8", "no type", "99 dimensions", "deep", "long header", "empty"],
 )
 def test_a_header_that_claims_the_impossible_is_refused(weights: bytes) -> None:
-    assert "can't be read" in refusal(signed(fields_of(), weights))
+    assert "can't be read" in refusal(honest(fields_of(), weights))
