@@ -5,7 +5,7 @@
 --     CREATE USER sensord_admin PASSWORD '...' IN ROLE sensord_owner;  ALTER USER sensord_admin SET role = 'sensord_owner';
 --
 -- sensord_owner     owns the tables: `sensord db upgrade`, and nothing else
--- sensord_daemon    `sensord run`
+-- sensord_daemon    `sensord run`, `sensord replay --model A`
 -- sensord_trainer   `sensord train`, `sensord model`
 -- sensord_operator  reads, and answers alerts: `sensord alerts ack|accept|feedback`
 -- sensord_reader    reads: dashboards, `sensord alerts list`

@@ -26,8 +26,10 @@ COMMANDS = {
     "evaluate": Entry("sensord.cli.evaluate:evaluate", "Measure detection on a labelled data set."),
     "compare": Entry("sensord.cli.compare:compare", "Put cells and baselines side by side on tasks that need memory."),
     "simulate": Entry("sensord.cli.simulate:simulate", "Record a simulated fleet with planted faults and the truth."),
-    "record": Entry("sensord.cli.stream_commands:record", "Record a topic to a file."),
-    "replay": Entry("sensord.cli.stream_commands:replay", "Publish a recording to a topic."),
+    "record": Entry("sensord.cli.record:record", "Record a topic to a file."),
+    "replay": Entry(
+        "sensord.cli.replay:replay", "Publish a recording to a topic, or score it under one bundle against another."
+    ),
     "db": Entry("sensord.cli.db:db", "Upgrade and check the database's schema."),
     "check-config": Entry("sensord.cli.check_config:check_config", "Show the settings in force, and try them."),
     "version": Entry("sensord.cli.version:version", "Show the versions of sensord and what it stands on."),

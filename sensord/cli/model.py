@@ -25,7 +25,7 @@ from sensord.errors import ModelMissing
 from sensord.settings import Settings
 from sensord.store.registry import BundleRow, Move, Registry, Stage, StoredBundle, Verdict
 
-CURRENT = "current"
+CURRENT, SHADOW = "current", "shadow"
 
 COMMANDS = {
     "list": Entry("sensord.cli.model:list_", "List bundles, the last published first."),
@@ -78,7 +78,7 @@ fleet_option = click.option("--fleet", help="Fleet; may be left out where the se
 def model() -> None:
     """Bundles: weights and constants, as the trainer publishes them.
 
-    NAME is a bundle's id, the beginning of one, or "current".
+    NAME is a bundle's id, the beginning of one, "current" or "shadow".
     """
 
 
@@ -220,12 +220,22 @@ def fleet_of(settings: Settings, given: str | None) -> str:
 
 def find(registry: Registry, fleet: str, name: str) -> StoredBundle:
     """A bundle by NAME. Raises ModelMissing."""
+    if name == SHADOW:
+        return registry.get(fleet, shadow_of(registry, fleet))
     if name != CURRENT:
         return registry.get(fleet, name)
     current = registry.current(fleet)
     if current is None:
         raise ModelMissing(f"fleet {fleet} has no current bundle: run `sensord model promote`")
     return current
+
+
+def shadow_of(registry: Registry, fleet: str) -> str:
+    """The id of the fleet's shadow. Raises ModelMissing."""
+    for row in registry.list(fleet):
+        if row.stage is Stage.SHADOW:
+            return row.bundle_id
+    raise ModelMissing(f"fleet {fleet} has no shadow bundle; see: sensord model list")
 
 
 def refuse_untrusted(settings: Settings, bundle_id: str, manifest: bytes, signature: bytes | None) -> None:

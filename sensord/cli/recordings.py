@@ -1,8 +1,9 @@
-"""Options by which several commands read recorded files, and how they show progress."""
+"""Options by which several commands read recorded files or a topic, and how they show progress."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sensord.cli.options import OneOf
+from sensord.clock import MICROSECONDS
 from sensord.stream.files import FileOptions, TimeUnit
 
 Report = Callable[[str, int, int], None]  # (stage, done, of)
+ANSWER_WITHIN_S = 15.0  # a broker
+
+kafka_option = click.option("--kafka", help="Brokers, HOST:PORT; else kafka.bootstrap_servers of the settings.")
 
 
 def file_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,6 +48,19 @@ def file_options(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, file_options=options, **kwargs)
 
     return with_options
+
+
+def offset_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`--since-offset` and `--until-offset`."""
+    whole = click.IntRange(min=0)
+    until = click.option("--until-offset", type=whole, help="End before this offset, in every partition.")
+    since = click.option("--since-offset", type=whole, help="Begin at this offset, in every partition.")
+    return since(until(command))
+
+
+def microseconds(at: datetime | None) -> int | None:
+    """What `Time` gave, UTC since the epoch."""
+    return None if at is None else round(at.timestamp() * MICROSECONDS)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

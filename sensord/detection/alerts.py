@@ -31,6 +31,7 @@ class Reason(StrEnum):
     RETURNED = "returned"  # a silent device speaks again
     EVICTED = "evicted"  # its device made room for others
     WITHDRAWN = "withdrawn"  # a shadow's, whose bundle is scored no more
+    ENDED = "ended"  # what was recorded ends; nothing would ever close it
 
 
 class Run(StrEnum):

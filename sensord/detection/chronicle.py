@@ -21,12 +21,16 @@ ALERT_NAMESPACE = UUID("6d0b7a52-4b8e-5f0e-9a55-0d9f9f0c7c11")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a fleet's readings come from; it names its alerts. topic_id is "" where the broker has none."""
+    """Where a fleet's readings come from; it names its alerts. topic_id is "" where the broker has none.
+
+    naming: what stands for the run in its alerts' ids, where several bundles are scored in one run; "": the run itself.
+    """
 
     fleet: str
     partition: Partition
     topic_id: str
     run: str = Run.LIVE.value
+    naming: str = ""
 
 
 class Chronicle:
@@ -176,7 +180,7 @@ class Chronicle:
         """
         origin = self._origin
         place = (origin.partition.number, offset, position, opened_at)
-        parts = (origin.fleet, origin.run, origin.partition.topic, origin.topic_id, *place)
+        parts = (origin.fleet, origin.naming or origin.run, origin.partition.topic, origin.topic_id, *place)
         return uuid5(ALERT_NAMESPACE, "/".join(map(str, (*parts, self._devices.ids[slot], kind.value))))
 
     def _explained(self, observed: Floats, expected: Floats, share: NDArray[np.float64]) -> tuple[ChannelShare, ...]:

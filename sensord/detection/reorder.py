@@ -1,4 +1,4 @@
-"""Puts each device's readings into the order of event time, as far as they may come late. Used by `daemon`.
+"""Puts each device's readings into the order of event time, as far as they may come late. Used by `daemon`, `trainer`.
 
 A reading waits until its device has sent one that is `lateness` younger; whatever belongs before it has come by then,
 or is too late. Its turn comes with that very reading, not with the batch that brings it: a replay is cut into other
@@ -46,6 +46,11 @@ class Reorder:
         ready = np.flatnonzero(turn < len(known))
         order = np.lexsort((known.positions[ready], known.offsets[ready], known.at[ready], turn[ready]))
         return known.pick(ready[order])
+
+    def rest(self) -> Readings:
+        """What waits still, by event time: where nothing more will come."""
+        waiting, self._waiting = self._waiting, self._waiting.pick(np.zeros(0, np.int64))
+        return waiting.pick(np.lexsort((waiting.positions, waiting.offsets, waiting.at)))
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -209,7 +209,7 @@ def _answer(
 
 def write(connection: Connection, changes: Sequence[AlertChange], now: datetime) -> int:
     """Insert new alerts, update known ones, record what happened; return how many new ones were there already."""
-    new = [_new_row(change.alert, now) for change in changes if change.is_new]
+    new = [new_row(change.alert, now) for change in changes if change.is_new]
     added = _insert(connection, new)
     _update(connection, [change.alert for change in changes if not change.is_new], now)
     happened = [
@@ -262,14 +262,15 @@ def _update(connection: Connection, known: Sequence[Alert], now: datetime) -> No
     """One batch for each set of columns that alerts bring."""
     batches: dict[tuple[str, ...], list[dict[str, object]]] = {}
     for alert in known:
-        row = _figures(alert, now) | {"known_id": alert.id}
+        row = figures(alert, now) | {"known_id": alert.id}
         batches.setdefault(tuple(row), []).append(row)
     for rows in batches.values():
         connection.execute(update(alerts).where(alerts.c.id == bindparam("known_id")), rows)
 
 
-def _new_row(alert: Alert, now: datetime) -> dict[str, object]:
-    return _figures(alert, now) | {
+def new_row(alert: Alert, now: datetime) -> dict[str, object]:
+    """A whole row of `alerts`, but for what people say. now: wall time."""
+    return figures(alert, now) | {
         "id": alert.id,
         "fleet": alert.fleet,
         "device_id": alert.device_id,
@@ -284,7 +285,7 @@ def _new_row(alert: Alert, now: datetime) -> dict[str, object]:
     }
 
 
-def _figures(alert: Alert, now: datetime) -> dict[str, object]:
+def figures(alert: Alert, now: datetime) -> dict[str, object]:
     """The columns that move while an episode goes on; without explanation and evidence where the alert brings none."""
     grounds = {"top_channels": alert.top_channels, "evidence": alert.evidence}
     return {

@@ -1,4 +1,4 @@
-"""Recorded devices through the daemon's own scoring code. Used by `evaluate`, `job` and `sensord score`."""
+"""Recorded devices through the daemon's own scoring code. Used by `evaluate`, `job`, `backtest` and `sensord score`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,13 +71,18 @@ def watch(
         observation = fleet.observe(readings)
         for (i, _), first, last in zip(block, bounds[:-1], bounds[1:], strict=True):
             keep(i, observation.rows(first, last))
-        for change in fleet.changes():
-            earlier = alerts.get(change.alert.id, change.alert)
-            alerts[change.alert.id] = change.alert.keeping(earlier)
-        fleet.settle()
+        take_alerts(fleet, alerts)
         done += len(readings)
         progress(done, total)
     return sorted(alerts.values(), key=lambda alert: (alert.opened_at, alert.device_id))
+
+
+def take_alerts(fleet: Fleet, alerts: dict[object, Alert]) -> None:
+    """Add to alerts by id, as they stand now, what a commit would have to write."""
+    for change in fleet.changes():
+        earlier = alerts.get(change.alert.id, change.alert)
+        alerts[change.alert.id] = change.alert.keeping(earlier)
+    fleet.settle()
 
 
 def _block(devices: Sequence[Recorded], rows: slice, offset: int) -> tuple[Readings, list[int]]:

@@ -13,9 +13,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def threaded(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """The results in the order of the items, whichever is ready first. Few wait to be taken, so that few are held."""
-    cores = len(os.sched_getaffinity(0))
+def threaded(function: Callable[[T], R], items: Iterable[T], cores: int | None = None) -> Iterator[R]:
+    """The results in the order of the items, whichever is ready first. Few wait to be taken, so that few are held.
+
+    cores: as many at a time; all that there are where None.
+    """
+    cores = cores or len(os.sched_getaffinity(0))
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(cores, "train") as pool:
         for item in items:

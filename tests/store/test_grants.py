@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -18,6 +18,7 @@ from sensord.store.dead_letters import list_dead_letters
 from sensord.store.devices import DeviceSeen, list_devices
 from sensord.store.progress import Progress, Snapshot
 from sensord.store.registry import Registry
+from sensord.store.runs import alerts_of, keep
 from sensord.store.schema import metadata
 from tests.builders import packed
 from tests.daemon.world import World
@@ -126,6 +127,15 @@ def test_a_whole_day_of_the_daemon_needs_no_other_right(roles: Roles) -> None:
     daemon.kill()
     here.daemon().finish()
     assert len(here.rows("alerts")) == 2
+
+
+def test_who_may_write_as_the_daemon_may_keep_a_backtest_s_alerts(roles: Roles) -> None:
+    one = alert(run="replay")
+    keep(roles["daemon"], [one], NOW)
+    keep(roles["daemon"], [replace(one, last_offset=99)], NOW)
+    for role in ("reader", "operator"):
+        [row] = alerts_of(roles[role], "pumps", "replay", one.model_id)
+        assert row.last_offset == 99
 
 
 def test_the_trainer_publishes_signs_promotes_and_rolls_back(roles: Roles) -> None:

@@ -29,7 +29,7 @@ CURVES_IN = (5.0, 3.3)
 NAME_WIDTH = 14  # letters of a channel's name in a line
 BUCKETS = 600  # of a line with more than twice as many points; the least and the greatest of each are drawn
 LETTER = 0.0075  # of a picture's width, of an event's label
-HALF_A_DAY, SOME_DAYS = timedelta(hours=36), timedelta(days=10)
+SOME_MINUTES, HALF_A_DAY, SOME_DAYS = timedelta(minutes=5), timedelta(hours=36), timedelta(days=10)
 
 # Colours that nothing else uses; each becomes a variable of the page's style sheet.
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
@@ -85,20 +85,23 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a picture shows. at (n,) microseconds UTC; score and limit (n,), NaN where a reading was not scored.
+    """What a picture shows. at (n,) microseconds UTC; score and limit (n,), NaN where a reading was not scored, None
+    where no score is known.
 
     judged_at: where the history ends, which is greyed; None where all is judged. cycles: the time axis counts cycles,
-    each taken for a second.
+    each taken for a second. rows: what the two rows of events are called. marked_at: where a line goes across all.
     """
 
     at: NDArray[np.int64]
     lines: Sequence[Line]
-    score: Floats
-    limit: Floats
+    score: Floats | None
+    limit: Floats | None
     faults: Sequence[Event]
     alerts: Sequence[Event]
     judged_at: datetime | None = None
     cycles: bool = False
+    rows: tuple[str, str] = ("fault", "alert")
+    marked_at: datetime | None = None
 
     @property
     def first(self) -> float:
@@ -111,16 +114,18 @@ class Picture:
 
 def draw(picture: Picture, name: str) -> str:
     """An <svg> element. name: letters and digits, unique in the page, for the ids inside."""
-    heights = [EVENTS_IN, *[CHANNEL_IN] * len(picture.lines), SCORE_IN]
+    scores = [] if picture.score is None or picture.limit is None else [(picture.score, picture.limit)]
+    heights = [EVENTS_IN, *[CHANNEL_IN] * len(picture.lines), *[SCORE_IN] * len(scores)]
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  # its keys are literals
         figure = Figure(figsize=(WIDTH_IN, sum(heights) + EDGES_IN), layout="constrained")
         figure.get_layout_engine().set(h_pad=0.03, w_pad=0.02, hspace=0.02)  # type: ignore[union-attr, call-arg]
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         when = picture.at / 1e6  # seconds since the epoch
         _draw_events(axes[0], picture)
-        for axis, line in zip(axes[1:-1], picture.lines, strict=True):
+        for axis, line in zip(axes[1:], picture.lines, strict=False):
             _draw_line(axis, when, line)
-        _draw_score(axes[-1], when, picture)
+        for score, limit in scores:
+            _draw_score(axes[-1], when, score, limit)
         for axis in axes[1:]:
             _shade(axis, picture)
         axes[0].set_xlim(picture.first, picture.last)
@@ -144,7 +149,7 @@ def _draw_events(axis: Axes, picture: Picture) -> None:
             elif long < free - end:
                 axis.text(end + width / 200, row, label, ha="left", va="center", fontsize=7.5, color=INK)
     axis.set_ylim(1.5, -0.5)
-    axis.set_yticks([0, 1], ["fault", "alert"])
+    axis.set_yticks([0, 1], picture.rows)
     axis.tick_params(length=0, labelbottom=False)
     axis.spines[:].set_visible(False)
 
@@ -160,8 +165,7 @@ def _draw_line(axis: Axes, when: Wide, line: Line) -> None:
     _frame(axis, f"{fill(line.name.replace('_', ' '), NAME_WIDTH)}\n{line.unit}".rstrip())
 
 
-def _draw_score(axis: Axes, when: Wide, picture: Picture) -> None:
-    score, limit = picture.score, picture.limit
+def _draw_score(axis: Axes, when: Wide, score: Floats, limit: Floats) -> None:
     axis.plot(*thinned(when, score), color=SCORE, linewidth=1.1)
     axis.plot(*thinned(when, limit), color=LIMIT, linewidth=1.1, linestyle=(0, (4, 2)))
     if len(when) <= 2 * BUCKETS:
@@ -191,7 +195,15 @@ def _mark_time(axis: Axes, picture: Picture) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         return
     span = timedelta(seconds=picture.last - picture.first)
-    form = "%H:%M" if span < HALF_A_DAY else "%d %b %H:%M" if span < SOME_DAYS else "%d %b %Y"
+    form = (
+        "%H:%M:%S"
+        if span < SOME_MINUTES
+        else "%H:%M"
+        if span < HALF_A_DAY
+        else "%d %b %H:%M"
+        if span < SOME_DAYS
+        else "%d %b %Y"
+    )
     locator = AutoDateLocator(minticks=4, maxticks=10 if span < HALF_A_DAY else 7)  # type: ignore[no-untyped-call]
     ticks = num2date(locator.tick_values(*(datetime.fromtimestamp(at, UTC) for at in (picture.first, picture.last))))  # type: ignore[no-untyped-call]
     shown = [at for at in ticks if picture.first <= at.timestamp() <= picture.last]
@@ -218,6 +230,8 @@ def _shade(axis: Axes, picture: Picture) -> None:
         axis.axvspan(alert.start.timestamp(), alert.end.timestamp(), color=ALERT, alpha=0.13, linewidth=0)
         for edge in (alert.start, alert.end):
             axis.axvline(edge.timestamp(), color=ALERT, linewidth=0.8, alpha=0.7)
+    if picture.marked_at is not None:
+        axis.axvline(picture.marked_at.timestamp(), color=INK, linewidth=1.1, linestyle=(0, (1, 1.5)))
 
 
 @dataclass(frozen=True, slots=True)

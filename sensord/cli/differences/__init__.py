@@ -1,0 +1,1 @@
+"""How differences between two bundles' alerts are told: in the terminal, for programs, as a page with pictures."""
