@@ -8,19 +8,19 @@ from pathlib import Path
 import click
 
 from sensord.cli.context import engine_of
-from sensord.cli.differences.comparison import Comparison, Side, compared
+from sensord.cli.differences.bundles import facts_of, known
+from sensord.cli.differences.comparison import Comparison, Fact, Side, compared
 from sensord.cli.differences.telling import teller
-from sensord.cli.model import find, fleet_of
-from sensord.cli.model_files import packed_of
+from sensord.cli.model import fleet_of
 from sensord.cli.recordings import ANSWER_WITHIN_S, Report, progress_bars
 from sensord.cli.replay import Wanted
 from sensord.clock import MICROSECONDS, SystemClock
 from sensord.errors import RecordingUnreadable
-from sensord.model.bundle import Bundle, unpack
+from sensord.model.bundle import Bundle
 from sensord.settings import FleetSettings, Settings
 from sensord.store.registry import Registry
 from sensord.store.runs import keep
-from sensord.stream.decoders.json import JsonDecoder
+from sensord.stream.decoders.json import DEFAULT_MAX_FUTURE_S, JsonDecoder
 from sensord.stream.files import FileOptions, read_tables
 from sensord.stream.ranges import read_range
 from sensord.trainer.backtest import RUN, Scored, Terms, score
@@ -43,9 +43,9 @@ def backtest(settings: Settings, source: Source, wanted: Wanted) -> None:
     terms = _terms(settings.fleets.get(fleet))
     span = Span(_or(wanted.since, EVER.since), _or(wanted.until, EVER.until))
     with engine_of(settings.store) as engine, progress_bars() as report:
-        bundles = _bundles(
-            Registry(engine), fleet, [name for name in (wanted.model, wanted.against) if name is not None]
-        )
+        names = [name for name in (wanted.model, wanted.against) if name is not None]
+        sides = known(Registry(engine), fleet, names)
+        bundles = [side.bundle for side in sides]
         tapes, notes = _tapes(settings, fleet, source, wanted, bundles, report)
         scored = [score(bundle, tapes, span, terms, wanted.workers, partial(report, bundle.id)) for bundle in bundles]
         if not scored[0].readings:
@@ -54,15 +54,8 @@ def backtest(settings: Settings, source: Source, wanted: Wanted) -> None:
             keep(engine, each.alerts, SystemClock().now())
     for note in [*notes, *_late(scored[0])]:
         click.echo(f"note: {note}", err=True)
-    tell(_comparison(fleet, scored, len({tape.device_id for tape in tapes})), wanted.form, wanted.limit)
-
-
-def _bundles(registry: Registry, fleet: str, names: Sequence[str]) -> list[Bundle]:
-    """Raises UsageError where they are the same, ModelMissing, BundleInvalid."""
-    stored = [find(registry, fleet, name) for name in names]
-    if len({each.bundle_id for each in stored}) < len(stored):
-        raise click.UsageError(f"--model and --against are the same bundle: {stored[0].bundle_id}")
-    return [unpack(packed_of(each)) for each in stored]
+    facts = facts_of(*sides) if len(sides) > 1 else ()
+    tell(_comparison(fleet, scored, len({tape.device_id for tape in tapes}), facts), wanted.form, wanted.limit)
 
 
 def _tapes(
@@ -72,8 +65,8 @@ def _tapes(
     if source.topic is None:
         return from_tables(read_tables(source.files, source.file_options)), []
     channels = tuple(dict.fromkeys(name for bundle in bundles for name in bundle.channels))
-    known = settings.fleets.get(fleet)
-    ahead_s = FleetSettings.model_fields["max_future_s"].default if known is None else known.max_future_s
+    rules = settings.fleets.get(fleet)
+    ahead_s = DEFAULT_MAX_FUTURE_S if rules is None else rules.max_future_s
     # since is event time, which a record's own stamp may trail by so much; later it may be at will
     since = None if wanted.since is None else wanted.since - round(ahead_s * MICROSECONDS)
     batches = read_range(
@@ -92,11 +85,11 @@ def _terms(fleet: FleetSettings | None) -> Terms:
     return Terms() if fleet is None else Terms(fleet.max_gap_s, fleet.max_episode_s, fleet.allowed_lateness_s)
 
 
-def _comparison(fleet: str, scored: Sequence[Scored], devices: int) -> Comparison:
+def _comparison(fleet: str, scored: Sequence[Scored], devices: int, facts: tuple[Fact, ...]) -> Comparison:
     sides = [Side(each.bundle.id, RUN, tuple(each.alerts), each.device_days) for each in scored]
     told = f"{scored[0].readings:,} readings of {devices} devices"
     second = sides[1] if len(sides) > 1 else None
-    return compared(fleet, sides[0], second, scored[0].bundle.manifest.period_s, told)
+    return compared(fleet, sides[0], second, scored[0].bundle.manifest.period_s, told, facts)
 
 
 def _late(scored: Scored) -> list[str]:

@@ -35,6 +35,7 @@ COMMANDS = {
     "rollback": Entry("sensord.cli.model:rollback", "Make the bundle current again that was so before."),
     "retire": Entry("sensord.cli.model:retire", "Take a bundle that isn't current out of service."),
     "history": Entry("sensord.cli.model:history", "List who moved which bundle when, and why."),
+    "diff": Entry("sensord.cli.model_diff:diff", "Compare the alerts of two bundles: the current one and the shadow."),
     "keygen": Entry("sensord.cli.model_keys:keygen", "Make a key to sign bundles with."),
     "sign": Entry("sensord.cli.model_keys:sign", "Sign a bundle, in the registry or in a folder."),
     "verify": Entry("sensord.cli.model_keys:verify", "Check that a bundle is whole, and who has signed it."),

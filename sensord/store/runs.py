@@ -4,6 +4,7 @@ Nobody is told of a backtest's alerts: no row of `alert_events` goes with them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -17,6 +18,27 @@ from sensord.store.schema import alerts, instant, microseconds
 AT_ONCE = 500  # rows of a transaction: other writers wait no longer
 GROUNDS = {"top_channels", "evidence"}  # JSON, which PostgreSQL doesn't compare; they follow from the rest
 TIMES = ("opened_at", "last_seen_at", "closed_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """since <= when an alert opened < until; None: no bound. by_clock: when the daemon wrote it down, as a bundle's
+    moves are told; else event time, as people tell it."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    by_clock: bool = False
+
+
+ALWAYS = Window()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """opened: in the window. before: earlier, but going on in it."""
+
+    opened: list[Alert]
+    before: list[Alert]
 
 
 def keep(engine: Engine, found: Sequence[Alert], at: int) -> None:
@@ -40,21 +62,22 @@ def keep(engine: Engine, found: Sequence[Alert], at: int) -> None:
             connection.execute(statement, [new_row(alert, now) for alert in rows])
 
 
-def alerts_of(
-    engine: Engine, fleet: str, run: str, bundle_id: str, since: datetime | None = None, until: datetime | None = None
-) -> list[Alert]:
-    """A bundle's alerts in a run, by opening; those that last into the time from since on, and opened before until.
-
-    Raises StoreUnavailable.
-    """
+def alerts_of(engine: Engine, fleet: str, run: str, bundle_id: str, window: Window = ALWAYS) -> Found:
+    """A bundle's alerts in a run, by opening. Raises StoreUnavailable."""
     chosen = select(alerts).where(alerts.c.fleet == fleet, alerts.c.run == run, alerts.c.model_id == bundle_id)
-    if since is not None:
-        chosen = chosen.where(func.coalesce(alerts.c.closed_at, alerts.c.last_seen_at) >= since)
-    if until is not None:
-        chosen = chosen.where(alerts.c.opened_at < until)
+    began = alerts.c.detected_at if window.by_clock else alerts.c.opened_at
+    moved = (alerts.c.updated_at,) if window.by_clock else (alerts.c.closed_at, alerts.c.last_seen_at)
+    if window.since is not None:
+        chosen = chosen.where(func.coalesce(*moved, began) >= window.since)
+    if window.until is not None:
+        chosen = chosen.where(began < window.until)
+    found = Found([], [])
     with reading(engine) as connection:
         rows = connection.execute(chosen.order_by(alerts.c.opened_at, alerts.c.device_id, alerts.c.id)).mappings()
-        return [_alert({str(name): value for name, value in row.items()}) for row in rows]
+        for row in rows:
+            is_new = window.since is None or row[began.name] >= window.since
+            (found.opened if is_new else found.before).append(_alert({str(name): row[name] for name in row}))
+    return found
 
 
 def _alert(row: dict[str, object]) -> Alert:

@@ -161,7 +161,7 @@ def test_the_shadow_goes_by_that_word(on_bundles: Sensord) -> None:
         (["--model", "current", "--topic", "t"], "either FILE... or --topic"),
         (["--model", "current", "--since-offset", "5"], "--since-offset goes with --topic"),
         (["--model", "current", "--kafka", "there:9092"], "--kafka goes with --topic"),
-        (["--model", "current", "--against", "current"], "are the same bundle"),
+        (["--model", "current", "--against", "current"], "the same bundle"),
         (["--topic", "t", "--against", "current"], "--against goes with --model"),
         (["--topic", "t", "--workers", "2"], "--workers goes with --model"),
         (["--topic", "t", "--format", "json"], "--format goes with --model"),

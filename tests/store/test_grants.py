@@ -134,7 +134,8 @@ def test_who_may_write_as_the_daemon_may_keep_a_backtest_s_alerts(roles: Roles) 
     keep(roles["daemon"], [one], NOW)
     keep(roles["daemon"], [replace(one, last_offset=99)], NOW)
     for role in ("reader", "operator"):
-        [row] = alerts_of(roles[role], "pumps", "replay", one.model_id)
+        [row] = alerts_of(roles[role], "pumps", "replay", one.model_id).opened
+        assert Registry(roles[role]).moves("pumps") == []
         assert row.last_offset == 99
 
 

@@ -10,7 +10,7 @@ from sensord.detection.alerts import Alert, Reason, Severity, Status
 from sensord.store import Engine, runs
 from sensord.store.alerts import Feedback, feedback
 from sensord.store.database import reading
-from sensord.store.runs import alerts_of, keep
+from sensord.store.runs import Found, Window, alerts_of, keep
 from sensord.store.schema import alert_events, alerts, instant
 from tests.store.rows import NOW, SECOND, alert
 
@@ -53,7 +53,7 @@ def test_an_alert_that_went_on_in_a_longer_recording_is_brought_up_to_date(engin
     keep(engine, [before, replayed(1)], NOW)
     feedback(engine, str(before.id), Feedback.REAL, "ann", NOW)
     keep(engine, [after, replayed(1)], NOW + SECOND)
-    assert alerts_of(engine, "pumps", "replay", "pumps-1") == [after, replayed(1)]
+    assert alerts_of(engine, "pumps", "replay", "pumps-1").opened == [after, replayed(1)]
     with reading(engine) as connection:
         told = connection.execute(select(alerts.c.feedback, alerts.c.detected_at).order_by(alerts.c.id)).all()
     assert [tuple(row) for row in told] == [("real", instant(NOW)), (None, instant(NOW))]
@@ -63,14 +63,27 @@ def test_only_the_alerts_of_that_run_and_bundle_and_time_are_read(engine: Engine
     mine = [replayed(number) for number in range(4)]
     others = [replayed(4, model_id="pumps-2"), replayed(5, run="live"), replayed(6, fleet="motors")]
     keep(engine, [*mine, *others], NOW)
-    assert alerts_of(engine, "pumps", "replay", "pumps-1") == mine
-    since, until = instant(NOW + 90 * SECOND), instant(NOW + 180 * SECOND)
-    assert alerts_of(engine, "pumps", "replay", "pumps-1", since) == mine[1:]  # one was going on still
-    assert alerts_of(engine, "pumps", "replay", "pumps-1", since, until) == mine[1:3]
+    assert alerts_of(engine, "pumps", "replay", "pumps-1") == Found(mine, [])
+    since, until = instant(NOW + 80 * SECOND), instant(NOW + 180 * SECOND)
+    assert alerts_of(engine, "pumps", "replay", "pumps-1", Window(since)) == Found(mine[2:], mine[1:2])
+    assert alerts_of(engine, "pumps", "replay", "pumps-1", Window(since, until)) == Found(mine[2:3], mine[1:2])
+
+
+def test_by_the_clock_it_is_when_an_alert_was_written_down_that_counts(engine: Engine) -> None:
+    early, late, moved = (replayed(number) for number in range(3))
+    keep(engine, [early, moved], NOW)
+    keep(engine, [late, replace(moved, last_offset=99)], NOW + 9 * SECOND)
+    since = instant(NOW + 5 * SECOND)
+    found = alerts_of(engine, "pumps", "replay", "pumps-1", Window(since, by_clock=True))
+    assert found == Found([late], [replace(moved, last_offset=99)])
+    assert alerts_of(engine, "pumps", "replay", "pumps-1", Window(None, since, by_clock=True)).opened == [
+        early,
+        replace(moved, last_offset=99),
+    ]
 
 
 def test_an_open_alert_lasts_until_it_was_last_seen(engine: Engine) -> None:
     one = replayed(0, closed_at=None, status=Status.OPEN, close_reason=None, run="shadow")
     keep(engine, [one], NOW)
-    assert alerts_of(engine, "pumps", "shadow", "pumps-1", instant(NOW + 30 * SECOND)) == [one]
-    assert alerts_of(engine, "pumps", "shadow", "pumps-1", instant(NOW + 31 * SECOND)) == []
+    assert alerts_of(engine, "pumps", "shadow", "pumps-1", Window(instant(NOW + 30 * SECOND))).before == [one]
+    assert alerts_of(engine, "pumps", "shadow", "pumps-1", Window(instant(NOW + 31 * SECOND))) == Found([], [])

@@ -1,14 +1,15 @@
 """Two bundles' alerts on the same readings, compared: what `table` and `page` tell."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 from sensord.detection.alerts import Alert, ChannelShare, Kind, Severity
 from sensord.detection.differences import Differences, compare, slack_us
+from sensord.store.runs import Found
 from sensord.store.schema import instant
 
 
@@ -101,6 +102,24 @@ def compared(
     """Hold the second side's alerts against the first's; what is one reading apart is so long apart: period_s."""
     others = () if second is None else second.alerts
     return Comparison(fleet, first, second, compare(first.alerts, others, slack_us(period_s)), about, facts)
+
+
+def since_then(
+    fleet: str, sides: Sequence[Side], found: Sequence[Found], period_s: float, about: str, facts: tuple[Fact, ...]
+) -> Comparison:
+    """Two sides without alerts, with those that each of them raised in a window.
+
+    What was going on when the window began may be the same as what the other side raised in it; nobody can be blamed
+    for raising it alone.
+    """
+    before = {alert.id for one in found for alert in one.before}
+    every = [[*one.before, *one.opened] for one in found]
+    met = compare(every[0], every[1], slack_us(period_s))
+    same = tuple(pair for pair in met.same if not {pair[0].id, pair[1].id} <= before)
+    outdated, new = (tuple(alert for alert in some if alert.id not in before) for some in (met.outdated, met.new))
+    first = replace(sides[0], alerts=(*(one for one, _ in same), *outdated))
+    second = replace(sides[1], alerts=(*(other for _, other in same), *new))
+    return Comparison(fleet, first, second, Differences(same, outdated, new), about, facts)
 
 
 def rows_of(comparison: Comparison) -> list[Row]:

@@ -11,7 +11,7 @@ from sensord.cli.report.parts import Box, legend, summary, table, whole_page
 from sensord.detection.alerts import Alert
 from sensord.store.schema import instant
 
-PICTURES = 60  # at most, as many of one change as of the other where there are more
+PICTURES = 60  # at most, as many of one change as of the other where there are that many
 SUBTITLE = (
     "Alerts of one device that overlap in time are the same, one to one. Outdated: raised by the first bundle alone. "
     "New: by the second alone. Times are UTC."
@@ -48,12 +48,13 @@ def _told(comparison: Comparison) -> list[Told]:
 
 
 def _shown(told: Sequence[Told]) -> list[Told]:
-    """Those with the highest peaks for their limit where there are too many, by opening."""
-    if len(told) > PICTURES:
-        by_change = [[one for one in told if one[0] is change] for change in dict.fromkeys(one[0] for one in told)]
-        share = PICTURES // len(by_change)
-        told = [one for some in by_change for one in sorted(some, key=_strength, reverse=True)[:share]]
-    return sorted(told, key=lambda one: (one[1].opened_at, one[1].device_id, str(one[1].id)))
+    """Where there are too many, those of each change whose peaks are the highest for their limit; by opening."""
+    ranked = []
+    for change in dict.fromkeys(change for change, _ in told):
+        strongest = sorted((one for one in told if one[0] is change), key=_strength, reverse=True)
+        ranked += list(enumerate(strongest))
+    shown = [one for _, one in sorted(ranked, key=lambda each: each[0])[:PICTURES]]
+    return sorted(shown, key=lambda one: (one[1].opened_at, one[1].device_id, str(one[1].id)))
 
 
 def _strength(one: Told) -> float:
@@ -63,7 +64,7 @@ def _strength(one: Told) -> float:
 def _summary(comparison: Comparison) -> str:
     found, second = comparison.found, comparison.second
     if second is None:
-        return summary([Box(str(len(comparison.first.alerts)), "alerts"), _rate(comparison.first)])
+        return summary([Box(str(len(found.outdated)), "alerts"), _rate(comparison.first)])
     return summary(
         [
             Box(str(len(found.same)), "alerts of both"),
@@ -76,7 +77,9 @@ def _summary(comparison: Comparison) -> str:
 
 
 def _rate(side: Side) -> Box:
-    return Box(figure(side.per_device_day) or "–", f"a device-day, {side.bundle_id}")
+    if side.per_device_day is None:
+        return Box(str(len(side.alerts)), f"alerts of {side.bundle_id}")
+    return Box(figure(side.per_device_day), f"a device-day, {side.bundle_id}")
 
 
 def _bundles(comparison: Comparison) -> str:
@@ -118,7 +121,7 @@ def _line(alert: Alert, pictured: bool) -> str:
     name = escape(alert.device_id)
     device = f'<a href="#{anchor(alert)}">{name}</a>' if pictured else name
     what = f"{alert.severity.value} {alert.kind.value.replace('_', ' ')}"
-    cells = (time_text(instant(alert.opened_at)), what, because(alert.top_channels))
+    cells = (time_text(instant(alert.opened_at)), what, because(alert.top_channels, 1))
     return f"<tr><td>{device}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 

@@ -24,9 +24,9 @@ def per_day(comparison: Comparison) -> str:
     return "; ".join(map(_rate, sides))
 
 
-def because(shares: Sequence[ChannelShare] | None) -> str:
+def because(shares: Sequence[ChannelShare] | None, most: int = CHANNELS_NAMED) -> str:
     """The channels that weigh most."""
-    return ", ".join(f"{share.channel} {share.share:.0%}" for share in (shares or ())[:CHANNELS_NAMED])
+    return ", ".join(f"{share.channel} {share.share:.0%}" for share in (shares or ())[:most])
 
 
 def _rate(side: Side) -> str:
