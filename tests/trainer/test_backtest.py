@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sensord.detection.alerts import Alert, Reason, Status
+from sensord.detection.alerts import Alert, Kind, Reason, Status
 from sensord.errors import RecordingUnreadable
 from sensord.readings import Floats, Integers, Readings, Record
 from sensord.stream.decoders.json import JsonDecoder
@@ -99,6 +99,11 @@ def test_what_is_open_in_the_end_is_closed_with_its_recording() -> None:
     [alert] = score(MODEL, from_tables([table("pump-1", 1, slice(380, None))])).alerts
     assert (alert.status, alert.close_reason) == (Status.CLOSED, Reason.ENDED)
     assert alert.closed_at == alert.last_seen_at
+
+
+def test_nobody_is_silent_in_a_recording_that_ends_before_another_one() -> None:
+    found = score(MODEL, from_tables([table("pump-1", 1, rows=260), table("pump-2", 2, rows=6_000)]))
+    assert Kind.SILENT not in {alert.kind for alert in found.alerts}
 
 
 def test_only_the_readings_of_the_span_are_scored() -> None:
