@@ -30,6 +30,7 @@ from sensord.store.alerts import show as find
 
 ID_SHOWN = 8  # characters
 EVIDENCE_CHANNELS = 3
+LIVE, ALL = "live", "all"  # runs
 
 
 def _urgency(row: AlertRow) -> str:
@@ -74,7 +75,7 @@ def alerts() -> None:
 @click.option("--open", "open_only", is_flag=True, help="Only those that are still open.")
 @click.option("--severity", type=OneOf(tuple(Severity)), help="Of this severity alone.")
 @click.option("--kind", type=OneOf(tuple(Kind)), help="Of this kind alone.")
-@click.option("--run", help="Of this run alone: live, replay or shadow.")
+@click.option("--run", default=LIVE, show_default=True, help="Of this run: live, replay, shadow, or all.")
 @limit_option()
 @format_option()
 @click.pass_context
@@ -86,7 +87,7 @@ def list_(
     open_only: bool,
     severity: Severity | None,
     kind: Kind | None,
-    run: str | None,
+    run: str,
     limit: int,
     form: Format,
 ) -> None:
@@ -94,7 +95,7 @@ def list_(
 
     Programs get every column but the evidence.
     """
-    filters = AlertFilter(fleet, device, since, open_only, severity, kind, run)
+    filters = AlertFilter(fleet, device, since, open_only, severity, kind, None if run == ALL else run)
     with engine_of(settings_of(ctx).store) as engine:
         rows = list_alerts(engine, filters, limit + 1)
     write(rows, AlertRow, form, COLUMNS, omit={"evidence"}, limit=limit)

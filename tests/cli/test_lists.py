@@ -78,6 +78,8 @@ def test_the_last_opened_alert_comes_first(on_rows: Sensord) -> None:
         (["--since", "2026-11-23T13:00:01+01:00"], [SECOND]),
         (["--kind", "stuck"], []),
         (["--run", "replay"], []),
+        (["--run", "live"], [SECOND, FIRST]),
+        (["--run", "all"], [SECOND, FIRST]),
     ],
 )
 def test_alerts_can_be_narrowed(on_rows: Sensord, arguments: list[str], expected: list[object]) -> None:

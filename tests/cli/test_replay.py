@@ -117,6 +117,7 @@ def test_nobody_is_told_of_it_and_live_alerts_stay_as_they_are(on_bundles: Senso
     before = live()
     against(on_bundles)
     assert live() == before
+    assert {row["run"] for row in json.loads(on_bundles("alerts", "list", "--format", "json").out)} == {"live"}
     listed = json.loads(on_bundles("alerts", "list", "--run", "replay", "--format", "json").out)
     assert {row["model_id"] for row in listed} == {KEEN.bundle_id, DULL.bundle_id}
     assert {row["status"] for row in listed} == {"closed"}
