@@ -43,6 +43,13 @@ def test_what_comes_later_than_that_is_let_through_to_be_counted_as_late() -> No
     assert told(reorder.take(readings(("a", 50)))) == [("a", 50)]
 
 
+def test_what_waits_where_nothing_more_comes_is_had_in_its_order() -> None:
+    reorder = Reorder(HERE, 1, 10 * SECOND)
+    reorder.take(readings(("a", 5), ("b", 3), ("a", 2)))
+    assert told(reorder.rest()) == [("a", 2), ("b", 3), ("a", 5)]
+    assert (len(reorder), told(reorder.rest())) == (0, [])
+
+
 def test_readings_of_one_record_keep_their_places() -> None:
     two = Readings(HERE, ["a", "a"], np.array([5, 0]) * SECOND, np.zeros((2, 1), np.float32), np.array([7, 7]))
     reorder = Reorder(HERE, 1, SECOND)
