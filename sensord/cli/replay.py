@@ -29,6 +29,7 @@ from sensord.stream.files import FileOptions
 from sensord.stream.replaying import ReplayOptions, Restamp
 
 PUBLISHING = ("speed", "restamp", "resume", "partitions", "by_key")
+OF_FILES = ("device_column", "time_column", "time_unit", "channels", "ignore", "column_names")
 OF_TOPIC = ("since_offset", "until_offset", "kafka")
 SCORING = ("against", "fleet", "since", "until", "since_offset", "until_offset", "workers", "report", "form", "limit")
 
@@ -146,8 +147,7 @@ def _check_scoring(ctx: click.Context, files: Collection[Path], topic: str | Non
     _refuse(ctx, PUBLISHING, "is for publishing, and --model publishes nothing")
     if bool(files) == (topic is not None):
         raise click.UsageError("with --model give either FILE... or --topic")
-    if files:
-        _refuse(ctx, OF_TOPIC, "goes with --topic")
+    _refuse(ctx, OF_TOPIC if files else OF_FILES, "goes with --topic" if files else "goes with FILE...")
 
 
 def _refuse(ctx: click.Context, names: Collection[str], why: str) -> None:

@@ -177,6 +177,8 @@ def test_options_that_do_not_go_together_are_named(on_bundles: Sensord, argument
 
 def test_without_files_or_a_topic_there_is_nothing_to_score(on_bundles: Sensord) -> None:
     assert "either FILE... or --topic" in on_bundles("replay", "--model", "current").err
+    of_file = on_bundles("replay", "--model", "current", "--topic", "t", "--channels", "heat")
+    assert "--channels goes with FILE..." in of_file.err
     assert "at least one FILE" in on_bundles("replay", "--topic", "t").err
 
 
