@@ -214,6 +214,12 @@ class Devices:
                 self._column(field)[rows] = other._column(field)[rows]
         self.touch(np.arange(len(self.ids)))
 
+    def begin_anew(self, slots: Integers) -> None:
+        """Set back all that belongs to a network."""
+        for field in self.fields:
+            if field.of_bundle:
+                self._column(field)[slots] = field.initial
+
     def keep(self, slots: Integers) -> None:
         """Forget all other devices; those kept move together, in the order of their slots. slots: rising."""
         kept = len(slots)

@@ -318,10 +318,11 @@ class Fleet:
         new._watch_anew()
         slots = np.arange(len(self.devices))
         rescale = self._scale(slots) / new._scale(slots)
-        new.devices.baseline[slots] = self.devices.baseline[slots] * rescale
+        carried = self.devices.baseline[slots] * rescale
+        new._warm(slots, carried)
+        anew = slots[new._knows_better(slots, carried)]
+        new._warm(anew, np.zeros_like(carried[anew]))
         new.devices.settled[slots] = self.devices.settled[slots]
-        for wave in np.split(slots, range(WAVE, len(slots), WAVE)):
-            new._warm(wave)
         new.devices.alarmed[slots] = self.devices.alarmed[slots]  # the next reading is the first that it judges
         new.devices.accepting[slots] = self.devices.accepting[slots]
         new.devices.course[slots] = self.devices.course[slots] * rescale
@@ -330,8 +331,23 @@ class Fleet:
     def _scale(self, slots: Integers) -> Floats:
         return self.bundle.profiles.scale[self._profile[slots]]
 
-    def _warm(self, slots: Integers) -> None:
-        """Score the ring's readings from a fresh state, raising nothing."""
+    def _knows_better(self, slots: Integers, carried: Floats) -> Flags:
+        """Devices whose last readings are nearer to what this bundle expects than to what they had got used to under
+        another one: it was learnt from what they have become. (n,)."""
+        smoothed, precision = self.devices.smoothed[slots], self.bundle.profiles.precision[self._profile[slots]]
+        off, used_to = (np.einsum("ni,nij,nj->n", u, precision, u) for u in (smoothed, smoothed - carried))
+        return np.asarray(off < used_to)
+
+    def _warm(self, slots: Integers, level: Floats) -> None:
+        """Score the ring's readings from a fresh state, raising nothing. level (n, channels): a baseline to begin
+        with, scaled."""
+        self.devices.begin_anew(slots)
+        self.devices.baseline[slots] = self.devices.smoothed[slots] = level
+        self.devices.settled[slots] = True
+        for wave in np.split(slots, range(WAVE, len(slots), WAVE)):
+            self._warm_wave(wave)
+
+    def _warm_wave(self, slots: Integers) -> None:
         state, channels = self.devices.state, len(self.bundle.channels)
         nowhere = np.full((0 if self._stepper is None else len(slots), channels), np.nan, np.float32)
         for back in range(RING, 0, -1):

@@ -2,6 +2,7 @@
 
 import itertools
 import zlib
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -398,6 +399,24 @@ def test_another_bundle_takes_over_without_a_blind_spell_or_an_alert() -> None:
     seen = new.observe(readings(healthy(50, seed=3), first=100))
     assert seen.count(Outcome.SCORED) == 50
     assert new.changes() == []
+
+
+@pytest.mark.parametrize("drift", [0.0, 6.0, -40.0])
+@pytest.mark.parametrize("learnt", [False, True])
+def test_a_device_that_has_drifted_is_taken_over_whether_the_new_bundle_knows_it_or_not(
+    drift: float, learnt: bool
+) -> None:
+    """It got used to another level: the bundle was learnt from that one, or from the same history as the one before."""
+    ramp = np.linspace(0, drift, 12_000)[:, None]
+    one = fleet()
+    assert changes_of(one, readings(healthy(12_000) + ramp)) == []
+    other = bundle(seed=5)
+    level = np.float32(drift if learnt else 0)
+    new = one.under(replace(other, profiles=replace(other.profiles, mean=other.profiles.mean + level)))
+    seen = new.observe(readings(healthy(600, seed=3) + drift, first=12_000))
+    assert seen.count(Outcome.SCORED) == 600
+    assert new.changes() == []
+    assert not seen.alarmed.any()
 
 
 def test_an_alarm_goes_on_under_another_bundle_while_its_fault_does() -> None:
