@@ -27,10 +27,12 @@ from sensord.store.alerts import AlertEvent, AlertFilter, AlertRow, Feedback, ac
 from sensord.store.alerts import accept as record_acceptance
 from sensord.store.alerts import feedback as record_feedback
 from sensord.store.alerts import show as find
+from sensord.store.schema import instant
+from sensord.store.suppression import LIVE
 
 ID_SHOWN = 8  # characters
+ALL = "all"  # runs
 EVIDENCE_CHANNELS = 3
-LIVE, ALL = "live", "all"  # runs
 
 
 def _urgency(row: AlertRow) -> str:
@@ -75,7 +77,8 @@ def alerts() -> None:
 @click.option("--open", "open_only", is_flag=True, help="Only those that are still open.")
 @click.option("--severity", type=OneOf(tuple(Severity)), help="Of this severity alone.")
 @click.option("--kind", type=OneOf(tuple(Kind)), help="Of this kind alone.")
-@click.option("--run", default=LIVE, show_default=True, help="Of this run: live, replay, shadow, or all.")
+@click.option("--run", default=LIVE, show_default=True, help="Of this run: live, replay, shadow; all for all of them.")
+@click.option("--suppressed", is_flag=True, help="Also those that a window or a false alarm suppresses.")
 @limit_option()
 @format_option()
 @click.pass_context
@@ -88,14 +91,16 @@ def list_(
     severity: Severity | None,
     kind: Kind | None,
     run: str,
+    suppressed: bool,
     limit: int,
     form: Format,
 ) -> None:
-    """List alerts, the last opened first.
+    """List alerts of the live run that nothing suppresses, the last opened first.
 
     Programs get every column but the evidence.
     """
-    filters = AlertFilter(fleet, device, since, open_only, severity, kind, None if run == ALL else run)
+    shown_at = None if suppressed else instant(SystemClock().now())
+    filters = AlertFilter(fleet, device, since, open_only, severity, kind, None if run == ALL else run, shown_at)
     with engine_of(settings_of(ctx).store) as engine:
         rows = list_alerts(engine, filters, limit + 1)
     write(rows, AlertRow, form, COLUMNS, omit={"evidence"}, limit=limit)
@@ -121,40 +126,49 @@ def show(ctx: click.Context, id_: str, form: Format) -> None:
 
 @alerts.command("ack")
 @click.argument("id_")
+@click.option("--comment", help="What you are up to.")
 @by_option
 @click.pass_context
-def ack(ctx: click.Context, id_: str, by: str) -> None:
+def ack(ctx: click.Context, id_: str, comment: str | None, by: str) -> None:
     """Say that you look at an alert."""
     with engine_of(settings_of(ctx).store) as engine:
-        alert = acknowledge(engine, id_, by, SystemClock().now())
+        alert = acknowledge(engine, id_, by, SystemClock().now(), comment)
     click.echo(f"{alert.id} acknowledged by {alert.acknowledged_by}")
 
 
 @alerts.command("feedback")
 @click.argument("id_")
-@click.argument("verdict", type=OneOf(tuple(Feedback)))
+@click.argument("verdict", type=OneOf(tuple(Feedback)), required=False)
+@click.option("--undo", is_flag=True, help="Take back what was said.")
 @click.option("--comment", help="What it was.")
 @by_option
 @click.pass_context
-def feedback(ctx: click.Context, id_: str, verdict: Feedback, comment: str | None, by: str) -> None:
-    """Say whether an alert was real; the last word counts."""
+def feedback(ctx: click.Context, id_: str, verdict: Feedback | None, undo: bool, comment: str | None, by: str) -> None:
+    """Say whether an alert was real; the last word counts.
+
+    A false alarm suppresses at once what is like it and comes later: the same device, kind and channels, and a peak not
+    much higher. What outgrows that is told then. --undo leaves what would be there without it.
+    """
+    if (verdict is None) is not undo:
+        raise click.UsageError(f"say {' or '.join(Feedback)}, or --undo")
     with engine_of(settings_of(ctx).store) as engine:
         alert = record_feedback(engine, id_, verdict, by, SystemClock().now(), comment)
-    click.echo(f"{alert.id}: {verdict.value}, says {alert.feedback_by}")
+    click.echo(f"{alert.id}: {f'{verdict.value}, says {alert.feedback_by}' if verdict else f'taken back by {by}'}")
 
 
 @alerts.command("accept")
 @click.argument("id_")
+@click.option("--comment", help="Why it is.")
 @by_option
 @click.pass_context
-def accept(ctx: click.Context, id_: str, by: str) -> None:
+def accept(ctx: click.Context, id_: str, comment: str | None, by: str) -> None:
     """Say that what an open alert shows is normal from now on.
 
     The daemon closes the alert at its next snapshot, and takes the device's level of then for its usual one. A silent
     device is not missed any more until it speaks again.
     """
     with engine_of(settings_of(ctx).store) as engine:
-        alert = record_acceptance(engine, id_, by, SystemClock().now())
+        alert = record_acceptance(engine, id_, by, SystemClock().now(), comment)
     click.echo(f"{alert.id} accepted by {alert.accepted_by}; the daemon closes it at its next snapshot")
 
 
@@ -197,7 +211,14 @@ def _facts(alert: AlertRow) -> list[tuple[str, str]]:
         ("acknowledged", seen),
         ("feedback", feedback if alert.feedback else ""),
         ("accepted", f"{alert.accepted_by} at {time_text(alert.accepted_at)}" if alert.accepted_by else ""),
+        ("suppressed", _suppressed(alert)),
     ]
+
+
+def _suppressed(alert: AlertRow) -> str:
+    window = f"by window {alert.suppressed_window}" if alert.suppressed_window is not None else ""
+    like = f"like {alert.suppressed_like}, which was called a false alarm" if alert.suppressed_like else ""
+    return "; ".join(filter(None, (window, like)))
 
 
 CHANNEL_COLUMNS = (

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, Select, bindparam, insert, select, up
 from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Run, Severity, Status
 from sensord.errors import NotFound
 from sensord.readings import Partition
+from sensord.store import suppression
 from sensord.store.database import insert_into, matches, reading, row_as, writing
 from sensord.store.schema import ALERT_VERSION, alert_events, alerts, instant
 
@@ -63,6 +64,8 @@ class AlertRow:
     feedback_comment: str | None
     accepted_by: str | None
     accepted_at: datetime | None
+    suppressed_window: int | None
+    suppressed_like: UUID | None
     schema_version: int
 
 
@@ -82,7 +85,8 @@ class AlertEvent:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts. since: opened at or after. device: a glob of * and ?. None lets everything through."""
+    """Which alerts. since: opened at or after. device: a glob of * and ?. shown_at: those alone that people should see
+    unasked at this time. None lets everything through."""
 
     fleet: str | None = None
     device: str | None = None
@@ -91,6 +95,7 @@ class AlertFilter:
     severity: Severity | None = None
     kind: Kind | None = None
     run: str | None = None
+    shown_at: datetime | None = None
 
 
 # --- people ----------------------------------------------------------------------------------------------------------
@@ -116,29 +121,49 @@ def history(engine: Engine, alert_id: UUID) -> list[AlertEvent]:
         return [row_as(AlertEvent, row) for row in connection.execute(lines)]
 
 
-def acknowledge(engine: Engine, name: str, by: str, at: int) -> AlertRow:
+def acknowledge(engine: Engine, name: str, by: str, at: int, comment: str | None = None) -> AlertRow:
     """Say that somebody looks at it. at: wall time, microseconds. Raises NotFound, StoreUnavailable."""
-    return _answer(engine, name, "acknowledged", at, by, None, {"acknowledged_by": by, "acknowledged_at": instant(at)})
+    values = {"acknowledged_by": by, "acknowledged_at": instant(at)}
+    with writing(engine) as connection:
+        return _answer(connection, _named(connection, name), _Said("acknowledged", by, at, comment), values)
 
 
-def feedback(engine: Engine, name: str, verdict: Feedback, by: str, at: int, comment: str | None = None) -> AlertRow:
-    """Say whether it was real; the last word counts. at: wall time, microseconds. Raises NotFound, StoreUnavailable."""
-    said = {
-        "feedback": verdict.value,
-        "feedback_by": by,
-        "feedback_at": instant(at),
-        "feedback_comment": comment,
-    }
-    return _answer(engine, name, "feedback", at, by, comment, said)
+def feedback(
+    engine: Engine, name: str, verdict: Feedback | None, by: str, at: int, comment: str | None = None
+) -> AlertRow:
+    """Say whether it was real, or with None take back what was said; the last word counts.
+
+    A false alarm suppresses those like it that come from now on; taken back, it leaves what would be there without it.
+    at: wall time, microseconds. Raises NotFound, StoreUnavailable.
+    """
+    by_now = (None, None, None, None) if verdict is None else (verdict.value, by, instant(at), comment)
+    names = ("feedback", "feedback_by", "feedback_at", "feedback_comment")
+    said = _Said("feedback" if verdict else "feedback_undone", by, at, comment)
+    with writing(engine) as connection:
+        alert = _named(connection, name)
+        suppression.hold(connection, [alert.fleet], alone=True)
+        before = _named(connection, str(alert.id)).feedback
+        _answer(connection, alert, said, dict(zip(names, by_now, strict=True)))
+        if before is not verdict and Feedback.FALSE_ALARM in (before, verdict):
+            suppression.reconsider(connection, instant(at), alerts.c.suppressed_like == alert.id)
+        if before is not verdict and Feedback.REAL in (before, verdict):
+            suppression.reconsider(connection, instant(at), alerts.c.id == alert.id)
+        return _named(connection, str(alert.id))
 
 
-def accept(engine: Engine, name: str, by: str, at: int) -> AlertRow:
+def accept(engine: Engine, name: str, by: str, at: int, comment: str | None = None) -> AlertRow:
     """Call normal what an open alert shows; the daemon takes it up at its next snapshot, and closes the alert.
 
     at: wall time, microseconds. Raises NotFound, also where the alert is closed already, and StoreUnavailable.
     """
     values = {"accepted_by": by, "accepted_at": instant(at)}
-    return _answer(engine, name, "accepted", at, by, None, values, needs_open=True)
+    with writing(engine) as connection:
+        alert = _named(connection, name)
+        if alert.status is not Status.OPEN:
+            raise NotFound(
+                f"alert {alert.id} is closed already ({alert.close_reason}); only an open one can be accepted"
+            )
+        return _answer(connection, alert, _Said("accepted", by, at, comment), values)
 
 
 def accepted(engine: Engine, fleet: str) -> set[UUID]:
@@ -162,6 +187,8 @@ def _narrowed(chosen: Select[*tuple[object, ...]], filters: AlertFilter) -> Sele
         chosen = chosen.where(alerts.c.opened_at >= filters.since)
     if filters.device is not None:
         chosen = chosen.where(matches(alerts.c.device_id, filters.device))
+    if filters.shown_at is not None:
+        chosen = chosen.where(suppression.shown(filters.shown_at))
     return chosen
 
 
@@ -180,42 +207,48 @@ def _named(connection: Connection, name: str) -> AlertRow:
     return row_as(AlertRow, rows[0])
 
 
-def _answer(
-    engine: Engine,
-    name: str,
-    said: str,
-    at: int,
-    by: str,
-    comment: str | None,
-    values: Mapping[str, object],
-    needs_open: bool = False,
-) -> AlertRow:
-    with writing(engine) as connection:
-        alert = _named(connection, name)
-        if needs_open and alert.status is not Status.OPEN:
-            raise NotFound(
-                f"alert {alert.id} is closed already ({alert.close_reason}); only an open one can be accepted"
-            )
-        connection.execute(update(alerts).where(alerts.c.id == alert.id).values(updated_at=instant(at), **values))
-        line = {"alert_id": alert.id, "event": said, "at": instant(at), "recorded_at": instant(at)}
-        connection.execute(
-            insert(alert_events), line | {"severity": alert.severity.value, "by": by, "comment": comment}
-        )
-        return _named(connection, str(alert.id))
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a person says, as a line of the alert's history. at: wall time, microseconds."""
+
+    event: str
+    by: str
+    at: int
+    comment: str | None
+
+
+def _answer(connection: Connection, alert: AlertRow, said: _Said, values: Mapping[str, object]) -> AlertRow:
+    at = instant(said.at)
+    connection.execute(update(alerts).where(alerts.c.id == alert.id).values(updated_at=at, **values))
+    line = {"alert_id": alert.id, "event": said.event, "at": at, "recorded_at": at}
+    connection.execute(
+        insert(alert_events), line | {"severity": alert.severity.value, "by": said.by, "comment": said.comment}
+    )
+    return _named(connection, str(alert.id))
 
 
 # --- the daemon, inside its transaction ------------------------------------------------------------------------------
 
 
 def write(connection: Connection, changes: Sequence[AlertChange], now: datetime) -> int:
-    """Insert new alerts, update known ones, record what happened; return how many new ones were there already."""
-    new = [new_row(change.alert, now) for change in changes if change.is_new]
-    added = _insert(connection, new)
-    _update(connection, [change.alert for change in changes if not change.is_new], now)
+    """Insert new alerts, update known ones, record what happened; return how many new ones were there already.
+
+    What happens to one that is suppressed isn't recorded; what is so no longer gets all of it at once.
+    """
+    if not changes:
+        return 0
+    suppression.hold(connection, {change.alert.fleet for change in changes})
+    new = [change.alert for change in changes if change.is_new]
+    known = [change.alert for change in changes if not change.is_new]
+    marks = suppression.of_new(connection, new)
+    added = _insert(connection, [new_row(alert, now, marks.get(alert.id, suppression.UNMARKED)) for alert in new])
+    hidden, changed = suppression.of_known(connection, known)
+    _update(connection, known, now)
+    suppression.settle(connection, changed, now)
     happened = [
         _event_row(change.alert, event, now)
         for change in changes
-        if not change.is_new or change.alert.id in added
+        if change.alert.id not in hidden and (not change.is_new or change.alert.id in added - marks.keys())
         for event in change.events
         if change.alert.run == Run.LIVE  # the rest is nobody's business yet: these lines are what is notified
     ]
@@ -228,6 +261,7 @@ def close_open(
     connection: Connection, fleet: str, partition: Partition, runs: Collection[Run], reason: Reason, now: datetime
 ) -> None:
     """Close what is open on a partition whose state is given up: nothing would ever close it."""
+    suppression.hold(connection, [fleet])
     closed = connection.execute(
         update(alerts)
         .where(
@@ -238,17 +272,22 @@ def close_open(
             alerts.c.run.in_([run.value for run in runs]),
         )
         .values(status=Status.CLOSED.value, closed_at=alerts.c.last_seen_at, close_reason=reason.value, updated_at=now)
-        .returning(alerts.c.id, alerts.c.closed_at, alerts.c.severity, alerts.c.run)
-    ).all()
-    if Run.LIVE in {run for _, _, _, run in closed}:
-        connection.execute(
-            insert(alert_events),
-            [
-                {"alert_id": alert_id, "event": "closed", "at": at, "recorded_at": now, "severity": severity}
-                for alert_id, at, severity, run in closed
-                if run == Run.LIVE
-            ],
+        .returning(
+            alerts.c.id,
+            alerts.c.closed_at,
+            alerts.c.severity,
+            alerts.c.run,
+            alerts.c.suppressed_window,
+            alerts.c.suppressed_like,
         )
+    ).all()
+    happened = [
+        {"alert_id": alert_id, "event": "closed", "at": at, "recorded_at": now, "severity": severity}
+        for alert_id, at, severity, run, window, like in closed
+        if run == Run.LIVE and not suppression.Mark(window, like)
+    ]
+    if happened:
+        connection.execute(insert(alert_events), happened)
 
 
 def _insert(connection: Connection, rows: list[dict[str, object]]) -> set[UUID]:
@@ -268,8 +307,8 @@ def _update(connection: Connection, known: Sequence[Alert], now: datetime) -> No
         connection.execute(update(alerts).where(alerts.c.id == bindparam("known_id")), rows)
 
 
-def new_row(alert: Alert, now: datetime) -> dict[str, object]:
-    """A whole row of `alerts`, but for what people say. now: wall time."""
+def new_row(alert: Alert, now: datetime, mark: suppression.Mark = suppression.UNMARKED) -> dict[str, object]:
+    """A whole row of `alerts`, but for what people say. now: wall time. mark: by what it is suppressed."""
     return figures(alert, now) | {
         "id": alert.id,
         "fleet": alert.fleet,
@@ -281,6 +320,8 @@ def new_row(alert: Alert, now: datetime) -> dict[str, object]:
         "topic": alert.topic,
         "partition": alert.partition,
         "first_offset": alert.first_offset,
+        "suppressed_window": mark.window,
+        "suppressed_like": mark.like,
         "schema_version": ALERT_VERSION,
     }
 

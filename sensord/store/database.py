@@ -221,8 +221,13 @@ def matches(column: ColumnElement[str], glob: str) -> ColumnElement[bool]:
     """Whether a column matches a glob of `*` and `?`, the same on both databases."""
     if not re.search(r"[*?]", glob):
         return column == glob
+    return column.regexp_match(f"^{glob_pattern(glob)}$")
+
+
+def glob_pattern(glob: str) -> str:
+    """The regular expression of a glob of `*` and `?`, alike in Python and on both databases."""
     wild = {"*": ".*", "?": "."}
-    return column.regexp_match("^" + "".join(wild.get(sign) or re.escape(sign) for sign in glob) + "$")
+    return "".join(wild.get(sign) or re.escape(sign) for sign in glob)
 
 
 def _is_failure(error: Exception) -> bool:

@@ -40,7 +40,8 @@ class DeviceSeen:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
-    """One device: where its readings come from, when they were seen (event time), how many alerts are open."""
+    """One device: where its readings come from, when they were seen (event time), how many alerts of
+    the live run are open and not suppressed."""
 
     fleet: str
     device_id: str
@@ -61,6 +62,9 @@ def list_devices(
             alerts.c.fleet == devices.c.fleet,
             alerts.c.device_id == devices.c.device_id,
             alerts.c.status == Status.OPEN.value,
+            alerts.c.run == "live",
+            alerts.c.suppressed_window.is_(None),
+            alerts.c.suppressed_like.is_(None),
         )
         .scalar_subquery()
     )

@@ -112,16 +112,18 @@ Index("ix_alerts_device", alerts.c.fleet, alerts.c.device_id, alerts.c.opened_at
 Index("ix_alerts_opened_at", alerts.c.opened_at, alerts.c.fleet, alerts.c.device_id)  # since a time; noisiest devices
 Index("ix_alerts_model", alerts.c.model_id, alerts.c.opened_at)
 
-_is_false_alarm = text("feedback = 'false_alarm'")
+IS_FALSE_ALARM = text("feedback = 'false_alarm'")
 Index(
     "ix_alerts_false",
     alerts.c.fleet,
     alerts.c.device_id,
-    sqlite_where=_is_false_alarm,
-    postgresql_where=_is_false_alarm,
+    sqlite_where=IS_FALSE_ALARM,
+    postgresql_where=IS_FALSE_ALARM,
 )
 _is_like = text("suppressed_like IS NOT NULL")
 Index("ix_alerts_like", alerts.c.suppressed_like, sqlite_where=_is_like, postgresql_where=_is_like)
+IS_SUPPRESSED = text("status = 'open' AND (suppressed_window IS NOT NULL OR suppressed_like IS NOT NULL)")
+Index("ix_alerts_suppressed", alerts.c.fleet, sqlite_where=IS_SUPPRESSED, postgresql_where=IS_SUPPRESSED)
 
 alert_events = Table(
     "alert_events",

@@ -19,15 +19,18 @@ from sensord.store.devices import DeviceSeen, list_devices
 from sensord.store.progress import Progress, Snapshot
 from sensord.store.registry import Registry
 from sensord.store.runs import alerts_of, keep
-from sensord.store.schema import metadata
+from sensord.store.schema import instant, metadata
+from sensord.store.suppression import add_window, remove_window
+from sensord.store.windows import WindowKind, list_windows
 from tests.builders import packed
 from tests.daemon.world import World
-from tests.store.rows import NOW, P0, alert, checkpoint, letter, moved, opened
+from tests.store.rows import NOW, P0, SECOND, alert, checkpoint, letter, moved, opened
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "postgres"
 ROLES = ("owner", "daemon", "trainer", "operator", "reader")
 NO_RIGHT = "42501"
 TABLES = sorted(metadata.tables)
+HOUR = instant(NOW), instant(NOW + 3_600 * SECOND)
 PEOPLE_S = ("acknowledged_by", "feedback", "feedback_by", "feedback_comment", "accepted_by", "accepted_at")
 
 
@@ -139,6 +142,19 @@ def test_who_may_write_as_the_daemon_may_keep_a_backtest_s_alerts(roles: Roles) 
         assert row.last_offset == 99
 
 
+def test_the_daemon_suppresses_what_people_have_called_for(roles: Roles) -> None:
+    progress, one, two = Progress(roles["daemon"]), alert(), alert()
+    mine = progress.claim("pumps", P0, "first", "T1", NOW)
+    progress.commit([checkpoint(mine, alerts=[opened(one)])], NOW)
+    feedback(roles["operator"], str(one.id), Feedback.FALSE_ALARM, "ann", NOW)
+    add_window(roles["operator"], "pumps", None, *HOUR, WindowKind.MAINTENANCE, None, "ann", NOW)
+    progress.commit([checkpoint(mine, 200, previous_offset=100, alerts=[opened(two)])], NOW)
+    assert history(roles["reader"], two.id) == []
+    worse = replace(two, score_peak=90.0, last_seen_at=NOW + 7_200 * SECOND)
+    progress.commit([checkpoint(mine, 300, previous_offset=200, alerts=[moved(worse)])], NOW)
+    assert [line.event for line in history(roles["reader"], two.id)] == ["opened"]
+
+
 def test_the_trainer_publishes_signs_promotes_and_rolls_back(roles: Roles) -> None:
     check(roles["trainer"])
     registry = Registry(roles["trainer"])
@@ -158,11 +174,16 @@ def test_people_read_and_those_who_may_answer(roles: Roles) -> None:
     acknowledge(roles["operator"], name, "ann", NOW)
     feedback(roles["operator"], name, Feedback.REAL, "ann", NOW, "bearing")
     accept(roles["operator"], name, "ann", NOW)
+    window, _ = add_window(roles["operator"], "pumps", "pump-?", *HOUR, WindowKind.MAINTENANCE, None, "ann", NOW)
+    feedback(roles["operator"], name, Feedback.FALSE_ALARM, "ann", NOW)
+    feedback(roles["operator"], name, None, "ann", NOW)
+    assert remove_window(roles["operator"], window.id, NOW) == 1
+    feedback(roles["operator"], name, Feedback.REAL, "ann", NOW, "bearing")
     for role in ("reader", "operator"):
         check(roles[role])
         [row] = list_alerts(roles[role], AlertFilter())
         assert (row.feedback, row.accepted_by) == (Feedback.REAL, "ann")
-        assert [list_devices(roles[role]), list_dead_letters(roles[role])] == [[], []]
+        assert [list_devices(roles[role]), list_dead_letters(roles[role]), list_windows(roles[role])] == [[], [], []]
         assert Registry(roles[role]).list() == []
     assert progress.accepted("pumps") == {one.id}
 
@@ -179,9 +200,9 @@ def test_nobody_but_the_owner_drops_truncates_or_alters_anything(roles: Roles, r
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "owner"])
-def test_nobody_but_the_owner_deletes_and_the_daemon_only_state(roles: Roles, role: str) -> None:
+def test_nobody_but_the_owner_deletes_but_the_daemon_state_and_the_operator_windows(roles: Roles, role: str) -> None:
     allowed = {table for table in TABLES if not denied(roles[role], f"DELETE FROM {table}")}
-    assert allowed == ({"state_pages"} if role == "daemon" else set())
+    assert allowed == {"daemon": {"state_pages", "shadow_pages"}, "operator": {"windows"}}.get(role, set())
 
 
 def test_the_daemon_can_t_change_what_people_said_nor_where_an_alert_began(roles: Roles) -> None:

@@ -53,3 +53,5 @@ def upgrade() -> None:
     op.create_index(
         "ix_alerts_like", "alerts", ["suppressed_like"], sqlite_where=suppressed, postgresql_where=suppressed
     )
+    open_ones = sa.text("status = 'open' AND (suppressed_window IS NOT NULL OR suppressed_like IS NOT NULL)")
+    op.create_index("ix_alerts_suppressed", "alerts", ["fleet"], sqlite_where=open_ones, postgresql_where=open_ones)
