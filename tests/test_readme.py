@@ -33,6 +33,7 @@ from sensord.daemon.policy import Pace
 from sensord.detection.alerts import AlertChange, Kind, Severity, Status
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.devices import RING
+from sensord.detection.likeness import GROWN, GROWN_ELSEWHERE, OF_LEVELS, SIMILAR
 from sensord.model.bundle import Tuning
 from sensord.model.network import WAVE
 from sensord.readings import DeadLetter, Partition, Record
@@ -46,6 +47,7 @@ from sensord.stream.decoders.json import JsonDecoder
 from sensord.trainer.calibrate import OWN_PROFILE
 from sensord.trainer.evaluation.protocols import SKAB_HISTORY
 from sensord.trainer.history import Needs
+from sensord.trainer.holes import MARGIN, SHORTEST
 from tests.cli.rows import alert
 
 ROOT = Path(__file__).parents[1]
@@ -236,6 +238,10 @@ def test_the_numbers_are_the_code_s() -> None:
         f"No reading for {FleetSettings(topics=('any',)).silent_periods:g} sampling periods",
         f"at least {needs.per_device} readings of a device and {needs.in_all} in all",
         f"A device with {OWN_PROFILE} or more",
+        f"(a cosine of {SIMILAR:g} at least)",
+        f"a peak of at most {GROWN:g} times as many thresholds, or {GROWN_ELSEWHERE:g} times where another",
+        f"with {MARGIN} readings around",
+        f"of fewer than {SHORTEST} readings go with them",
         f"the first {SKAB_HISTORY} rows of each file",
         f"({VALUE_LIMIT >> 10} KiB at most)",
         f"value is over {VALUE_LIMIT >> 10} KiB",
@@ -263,6 +269,11 @@ def test_every_exit_code_is_listed() -> None:
 def test_every_role_on_postgresql_is_listed() -> None:
     made = re.findall(r"^-- (sensord_\w+) ", (ROOT / "deploy" / "postgres" / "roles.sql").read_text(), re.MULTILINE)
     assert first_column(section("Rights on PostgreSQL")) == made
+
+
+def test_the_kinds_that_count_as_one_pattern_are_named() -> None:
+    [named] = re.findall(r"same kind \((.*?) count as one\)", " ".join(README.split()))
+    assert set(re.findall(r"`(\w+)`", named)) == OF_LEVELS
 
 
 def test_every_kind_of_alert_is_listed() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import click
 
@@ -33,6 +34,14 @@ from sensord.store.suppression import LIVE
 ID_SHOWN = 8  # characters
 ALL = "all"  # runs
 EVIDENCE_CHANNELS = 3
+
+
+class Verdict(StrEnum):
+    """What people say of an alert: a word of `Feedback`, or none that takes it back."""
+
+    REAL = Feedback.REAL.value
+    FALSE_ALARM = Feedback.FALSE_ALARM.value
+    NONE = "none"
 
 
 def _urgency(row: AlertRow) -> str:
@@ -138,22 +147,20 @@ def ack(ctx: click.Context, id_: str, comment: str | None, by: str) -> None:
 
 @alerts.command("feedback")
 @click.argument("id_")
-@click.argument("verdict", type=OneOf(tuple(Feedback)), required=False)
-@click.option("--undo", is_flag=True, help="Take back what was said.")
+@click.argument("verdict", type=OneOf(tuple(Verdict)))
 @click.option("--comment", help="What it was.")
 @by_option
 @click.pass_context
-def feedback(ctx: click.Context, id_: str, verdict: Feedback | None, undo: bool, comment: str | None, by: str) -> None:
-    """Say whether an alert was real; the last word counts.
+def feedback(ctx: click.Context, id_: str, verdict: Verdict, comment: str | None, by: str) -> None:
+    """Say whether an alert was real; the last word counts, and none takes it back.
 
     A false alarm suppresses at once what is like it and comes later: the same device, kind and channels, and a peak not
-    much higher. What outgrows that is told then. --undo leaves what would be there without it.
+    much higher. What outgrows that is told then. none leaves what would be there had nothing been said.
     """
-    if (verdict is None) is not undo:
-        raise click.UsageError(f"say {' or '.join(Feedback)}, or --undo")
+    said = None if verdict is Verdict.NONE else Feedback(verdict.value)
     with engine_of(settings_of(ctx).store) as engine:
-        alert = record_feedback(engine, id_, verdict, by, SystemClock().now(), comment)
-    click.echo(f"{alert.id}: {f'{verdict.value}, says {alert.feedback_by}' if verdict else f'taken back by {by}'}")
+        alert = record_feedback(engine, id_, said, by, SystemClock().now(), comment)
+    click.echo(f"{alert.id}: {f'{said.value}, says {alert.feedback_by}' if said else f'taken back by {by}'}")
 
 
 @alerts.command("accept")

@@ -19,13 +19,17 @@ from sensord.errors import BundleInvalid, GateRefused, SettingsInvalid
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.model.signature import SigningKey, TrustedKeys
 from sensord.settings import Settings
+from sensord.store.alerts import episodes
 from sensord.store.registry import Over, Registry, StoredBundle
+from sensord.store.schema import microseconds
+from sensord.store.windows import times
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.files import FileOptions, read_tables
 from sensord.stream.ranges import read_range
 from sensord.trainer.fit import FitOptions
 from sensord.trainer.gate.verdict import Case, Verdict, judge
 from sensord.trainer.history import History, Range, from_records, from_tables
+from sensord.trainer.holes import NO_HOLES, Cause, Hole, Holes
 from sensord.trainer.job import Trained, TrainOptions, lend_a_hand, trial_of
 from sensord.trainer.job import train as learn
 from sensord.trainer.ranks import joined
@@ -41,6 +45,7 @@ from sensord.trainer.ranks import joined
 @click.option("--seed", type=click.IntRange(min=0), help="Overrides trainer.seed.")
 @click.option("--promote", is_flag=True, help="Make the bundle current, if the gate lets it through.")
 @click.option("--force", is_flag=True, help="Promote it whatever the gate has against it.")
+@click.option("--keep-alerts", is_flag=True, help="Learn from readings in windows and alerts too.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Write the bundle here, not to the registry."
 )
@@ -57,12 +62,16 @@ def train(
     seed: int | None,
     promote: bool,
     force: bool,
+    keep_alerts: bool,
     out: Path | None,
 ) -> None:
     """Learn a bundle from FILE..., or from the fleet's topics, calibrate, evaluate and publish it.
 
     History should be healthy: what is in it is normal from then on. The same history and seed give the same bundle,
     byte for byte. torchrun has several processes fit together; with the same number of them the bundle is the same.
+
+    What lies in a window is left out, and in an alert of the live run, unless that was called false or accepted: what
+    nobody has answered may be a fault. With --out no database is asked.
     """
     settings = settings_of(ctx, {"trainer.seed": seed})
     key = _signing_key(settings, promote)
@@ -74,12 +83,13 @@ def train(
     name = _fleet(settings, fleet)
     options = _options(settings, name, alarm_budget)
     wanted = Range(_microseconds(since), _microseconds(until), history_rows)
+    holes = NO_HOLES if keep_alerts or out is not None else _holes(settings, name)
     with joined(options.fit.device) as ranks, progress_bars(shown=ranks.leads) as report:
         if files:
             chosen = file_options.channels or _configured_channels(settings, name)
-            history = from_tables(read_tables(files, file_options), chosen, wanted)
+            history = from_tables(read_tables(files, file_options), chosen, wanted, holes=holes)
         else:
-            history = _from_topics(settings, name, file_options.channels, wanted, report)
+            history = _from_topics(settings, name, file_options.channels, wanted, holes, report)
         if not ranks.leads:
             lend_a_hand(history, options, ranks)
             return
@@ -127,7 +137,7 @@ def _configured_channels(settings: Settings, name: str) -> tuple[str, ...] | Non
 
 
 def _from_topics(
-    settings: Settings, name: str, channels: tuple[str, ...] | None, wanted: Range, report: Report
+    settings: Settings, name: str, channels: tuple[str, ...] | None, wanted: Range, holes: Holes, report: Report
 ) -> History:
     fleet = settings.fleets.get(name)
     if fleet is None:
@@ -143,7 +153,23 @@ def _from_topics(
         for topic in fleet.topics
         for batch in read_range(settings.kafka, topic, since, report=lambda done, of: report("read", done, of))
     )
-    return from_records(decoder, batches, channels, wanted)
+    return from_records(decoder, batches, channels, wanted, holes=holes)
+
+
+def _holes(settings: Settings, name: str) -> Holes:
+    """What people have named or not answered, and nothing should be learned from."""
+    with engine_of(settings.store) as engine:
+        alerts, windows = episodes(engine, name), times(engine, name)
+    causes = {True: Cause.REAL, False: Cause.UNANSWERED}
+    alone = (
+        (each.device_id, Hole(microseconds(each.opened_at), microseconds(each.ended_at), causes[each.real]))
+        for each in alerts
+    )
+    many = (
+        (each.concerns, Hole(microseconds(each.from_at), microseconds(each.to_at) - 1, Cause.WINDOW))
+        for each in windows
+    )
+    return Holes.gathered(alone, many)
 
 
 def _microseconds(at: datetime | None) -> int | None:

@@ -1,7 +1,8 @@
 """Whether an alert is like one that a person called a false alarm. Pure; used by `store` when it writes alerts.
 
 Alike are alerts of one kind that the same channels explain, in the same direction, and of which the second goes not
-much further than the first. What outgrows the first is something else, however it began.
+much further than the first. What outgrows the first is something else, however it began. Of detectors that look at
+levels it is chance which comes first and names an alert, so their kinds are one here.
 """
 
 import math
@@ -11,8 +12,10 @@ from typing import Self
 
 from sensord.detection.alerts import ChannelShare, Kind, Severity
 
-SIMILAR = 0.8  # least cosine between two explanations
+SIMILAR = 0.9  # least cosine between two explanations
 GROWN = 1.5  # how many times as far beyond its limit the second one's peak may lie
+GROWN_ELSEWHERE = 2.0  # likewise, where another detector's limit is meant
+OF_LEVELS = frozenset({Kind.ANOMALY, Kind.SPIKE, Kind.OUT_OF_RANGE, Kind.OFF_PROFILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,17 @@ class Pattern:
         return cls(kind, severity, ratio, {each.channel: _signed(each) for each in channels})
 
     def covers(self, other: "Pattern") -> bool:
-        """Whether the other is no more than this again. A silence never is: nobody would learn that it lasts."""
-        return (
-            other.kind is self.kind is not Kind.SILENT
-            and (other.severity is not Severity.CRITICAL or self.severity is Severity.CRITICAL)
-            and other.ratio <= GROWN * self.ratio  # False where either is no number
-            and cosine(self.shares, other.shares) >= SIMILAR
-        )
+        """Whether the other is no more than this again. A silence never is: nobody would learn that it lasts.
+
+        What is critical is more than a warning by the same detector; another one's severity can't be compared.
+        """
+        if other.kind is self.kind:
+            comparable = self.kind is not Kind.SILENT and self.severity in (other.severity, Severity.CRITICAL)
+            grown = GROWN
+        else:
+            comparable, grown = {self.kind, other.kind} <= OF_LEVELS, GROWN_ELSEWHERE
+        no_further = other.ratio <= grown * self.ratio  # False where either is no number
+        return comparable and no_further and cosine(self.shares, other.shares) >= SIMILAR
 
 
 def cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float:

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Select, and_, bindparam, false, func, insert, or_, select, update
 
 from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Run, Severity, Status
 from sensord.errors import NotFound
@@ -98,6 +98,16 @@ class AlertFilter:
     shown_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """When an alert was; event time. real: a person has called it so, else nobody has answered it."""
+
+    device_id: str
+    opened_at: datetime
+    ended_at: datetime
+    real: bool
+
+
 # --- people ----------------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +186,23 @@ def accepted(engine: Engine, fleet: str) -> set[UUID]:
     )
     with reading(engine) as connection:
         return set(connection.scalars(waiting))
+
+
+def episodes(engine: Engine, fleet: str) -> list[Episode]:
+    """When the devices of a fleet alerted in its live run, but for what people have called false or accepted, and what
+    is like it. Silences have no readings. Raises StoreUnavailable.
+
+    It reads no more columns than a trainer may see.
+    """
+    a = alerts.c
+    real = a.feedback == Feedback.REAL.value
+    unanswered = and_(a.feedback.is_(None), a.accepted_at.is_(None), a.suppressed_like.is_(None))
+    of_fleet = a.fleet == fleet, a.run == suppression.LIVE, a.kind != Kind.SILENT.value
+    ended_at = func.coalesce(a.closed_at, a.last_seen_at, type_=a.closed_at.type)
+    chosen = select(a.device_id, a.opened_at, ended_at.label("ended_at"), func.coalesce(real, false()).label("real"))
+    with reading(engine) as connection:
+        rows = connection.execute(chosen.where(*of_fleet, or_(real, unanswered)).order_by(a.opened_at))
+        return [Episode(row.device_id, row.opened_at, row.ended_at, bool(row.real)) for row in rows]
 
 
 def _narrowed(chosen: Select[*tuple[object, ...]], filters: AlertFilter) -> Select[*tuple[object, ...]]:

@@ -41,6 +41,18 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowTime:
+    """When a window is, from_at <= t < to_at, and of which devices: a glob; None: all."""
+
+    device: str | None
+    from_at: datetime
+    to_at: datetime
+
+    def concerns(self, device_id: str) -> bool:
+        return _names(self.device, device_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """One row of `windows`: from_at <= t < to_at, aware UTC. device: a glob of * and ?; None: all of the fleet."""
 
@@ -56,10 +68,11 @@ class Window:
 
     def holds(self, device_id: str, span: Span) -> bool:
         """Whether an alert of this fleet lies in it from its opening on; one that outlasts it does not."""
-        return self.concerns(device_id) and self.from_at <= span.told_at and span.ended_at < self.to_at
+        return _names(self.device, device_id) and self.from_at <= span.told_at and span.ended_at < self.to_at
 
-    def concerns(self, device_id: str) -> bool:
-        return self.device is None or re.fullmatch(glob_pattern(self.device), device_id) is not None
+
+def _names(device: str | None, device_id: str) -> bool:
+    return device is None or re.fullmatch(glob_pattern(device), device_id) is not None
 
 
 def list_windows(engine: Engine, fleet: str | None = None, limit: int | None = None) -> list[Window]:
@@ -69,6 +82,14 @@ def list_windows(engine: Engine, fleet: str | None = None, limit: int | None = N
         chosen = chosen.where(windows.c.fleet == fleet)
     with reading(engine) as connection:
         return [row_as(Window, row) for row in connection.execute(chosen)]
+
+
+def times(engine: Engine, fleet: str) -> list[WindowTime]:
+    """When the windows of a fleet are, and of whom; no more columns than a trainer may see. Raises StoreUnavailable."""
+    w = windows.c
+    with reading(engine) as connection:
+        rows = connection.execute(select(w.device, w.from_at, w.to_at).where(w.fleet == fleet).order_by(w.from_at))
+        return [row_as(WindowTime, row) for row in rows]
 
 
 def within(connection: Connection, fleets: Collection[str], first: datetime, last: datetime) -> list[Window]:

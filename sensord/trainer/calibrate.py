@@ -8,7 +8,7 @@ devices, give one factor for all.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import chain
+from itertools import chain, repeat
 from typing import Self
 
 import numpy as np
@@ -20,7 +20,8 @@ from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats
 from sensord.trainer.heads import Normal, Wide, foresight, head_equations
-from sensord.trainer.scaler import SCALE_FLOOR, device_scaler, fleet_scaler
+from sensord.trainer.holes import WHOLE, Breaks
+from sensord.trainer.scaler import SCALE_FLOOR, Scaler, device_scaler, fleet_scaler
 from sensord.trainer.threads import threaded
 from sensord.trainer.threshold import HeldOut, ThresholdRule, calm_scores
 from sensord.trainer.trace import trace
@@ -57,16 +58,18 @@ def calibrate(
     tuning: Tuning,
     rule: ThresholdRule,
     expectation: Expectation = Expectation.MODEL,
+    breaks: Breaks = WHOLE,
 ) -> Calibration:
     """Constants of the fleet and of every device with enough history.
 
-    histories: device id -> (time, channels) in channel units, NaN where absent, healthy, in time order.
+    histories: device id -> (time, channels) in channel units, NaN where absent, healthy, in time order. breaks: where
+    these have holes.
     """
-    inputs = useful_inputs(network, histories, expectation)
-    trial, left_out = fit_profiles(network, _earlier(histories), tuning, inputs)
+    inputs = useful_inputs(network, histories, expectation, breaks)
+    trial, left_out = fit_profiles(network, _earlier(histories), tuning, inputs, breaks)
     live_like = replace(trial, threshold=trial.usual * left_out.factors(rule, left_out.own, tuning))
-    late, error = _late(network, live_like, histories, tuning)
-    fitted, left_out = fit_profiles(network, histories, tuning, inputs)
+    late, error = _late(network, live_like, histories, tuning, breaks)
+    fitted, left_out = fit_profiles(network, histories, tuning, inputs, breaks)
     factors = left_out.factors(rule, late, tuning)
     factor = float(factors[-1])
     calm = spill.joined((calm_scores(each, factor, tuning) for each in left_out.own), np.float32)
@@ -83,11 +86,15 @@ def _with_thresholds(profiles: Profiles, of_fleet: float, own: float, level: np.
 
 
 def held_out_error(
-    network: Network, histories: Mapping[str, Floats], tuning: Tuning, expectation: Expectation
+    network: Network,
+    histories: Mapping[str, Floats],
+    tuning: Tuning,
+    expectation: Expectation,
+    breaks: Breaks = WHOLE,
 ) -> float:
     """What `calibrate` would say of the one-step error, which no threshold has a say in."""
-    inputs = useful_inputs(network, histories, expectation)
-    return _late(network, fit_heads(network, _earlier(histories), inputs), histories, tuning)[1]
+    inputs = useful_inputs(network, histories, expectation, breaks)
+    return _late(network, fit_heads(network, _earlier(histories), inputs, breaks), histories, tuning, breaks)[1]
 
 
 def _earlier(histories: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -111,11 +118,11 @@ class _LeftOut:
 
 
 def fit_profiles(
-    network: Network, histories: Mapping[str, Floats], tuning: Tuning, inputs: Flags
+    network: Network, histories: Mapping[str, Floats], tuning: Tuning, inputs: Flags, breaks: Breaks
 ) -> tuple[Profiles, _LeftOut]:
     """Profiles that lack nothing but thresholds."""
-    draft = fit_heads(network, histories, inputs)
-    fleet, own = _deviations(network, draft, histories, tuning)
+    draft = fit_heads(network, histories, inputs, breaks)
+    fleet, own = _deviations(network, draft, histories, tuning, breaks)
     fleet_spread = Spread.total(threaded(Spread.of, fleet))
     spreads = [each.matrix() for each in threaded(Spread.of, own)]
     priors = _others(spreads)
@@ -136,15 +143,18 @@ def fit_profiles(
     return replace(draft, precision=precision, usual=usual), _LeftOut(known or unseen, unseen, len(usual))
 
 
-def fit_heads(network: Network, histories: Mapping[str, Floats], inputs: Flags) -> Profiles:
+def fit_heads(network: Network, histories: Mapping[str, Floats], inputs: Flags, breaks: Breaks) -> Profiles:
     """Profiles that know what to expect, but not yet how far a reading may lie from it."""
     fleet = fleet_scaler(list(histories.values()))
     own = {name: values for name, values in histories.items() if len(values) >= OWN_PROFILE}
     scalers = [fleet, *(device_scaler(values, fleet) for values in own.values())]
-    shared = Normal.total(threaded(lambda values: head_equations(network, fleet.apply(values)), histories.values()))
-    equations = threaded(
-        lambda each: head_equations(network, each[0].apply(each[1])), zip(scalers[1:], own.values(), strict=True)
-    )
+
+    def equations_of(each: tuple[Scaler, str]) -> Normal:
+        scaler, name = each
+        return head_equations(network, scaler.apply(histories[name]), breaks.get(name, ()))
+
+    shared = Normal.total(threaded(equations_of, zip(repeat(fleet), histories)))
+    equations = threaded(equations_of, zip(scalers[1:], own, strict=True))
     channels = len(fleet.mean)
     return Profiles(
         tuple(own),
@@ -157,7 +167,7 @@ def fit_heads(network: Network, histories: Mapping[str, Floats], inputs: Flags) 
     )
 
 
-def useful_inputs(network: Network, histories: Mapping[str, Floats], expectation: Expectation) -> Flags:
+def useful_inputs(network: Network, histories: Mapping[str, Floats], expectation: Expectation, breaks: Breaks) -> Flags:
     """Which of the head's inputs each channel is expected from: (channels, inputs).
 
     A state that was fitted to little history foresees chance. So a channel's head looks at it only where it foresees
@@ -169,31 +179,35 @@ def useful_inputs(network: Network, histories: Mapping[str, Floats], expectation
     inputs = np.tile(expectation.inputs(hidden, channels), (channels, 1))
     if expectation in (Expectation.MODEL, Expectation.UNTRAINED):
         linear = Expectation.VAR.inputs(hidden, channels)
-        errors = foresight(network, scaled, 1 - HELD_OUT, (inputs, linear))
+        errors = foresight(
+            network, scaled, 1 - HELD_OUT, (inputs, linear), [breaks.get(name, ()) for name in histories]
+        )
         inputs[errors[0] >= errors[1]] = linear
     return inputs
 
 
 def _deviations(
-    network: Network, draft: Profiles, histories: Mapping[str, Floats], tuning: Tuning
+    network: Network, draft: Profiles, histories: Mapping[str, Floats], tuning: Tuning, breaks: Breaks
 ) -> tuple[list[Floats], list[Floats]]:
     """Deviations u after the warm-up: of all devices under the fleet's row, and of those that have one under theirs."""
     own = [histories[name] for name in draft.device_ids]
     rows = [0] * len(histories) + list(range(1, len(draft)))
-    traced = trace(network, draft, tuning, [*histories.values(), *own], rows)
+    broken = [breaks.get(name, ()) for name in (*histories, *draft.device_ids)]
+    traced = trace(network, draft, tuning, [*histories.values(), *own], rows, broken)
     deviations = [each.since(tuning.warm_up).deviation for each in traced]
     fleet = [each for each in deviations[: len(histories)] if len(each)]  # one no longer than the warm-up says nothing
     return fleet, deviations[len(histories) :]
 
 
 def _late(
-    network: Network, trial: Profiles, histories: Mapping[str, Floats], tuning: Tuning
+    network: Network, trial: Profiles, histories: Mapping[str, Floats], tuning: Tuning, breaks: Breaks
 ) -> tuple[list[Floats], float]:
     """Of the last part of every history, which the trial was fitted without: scores in the device's usual score, and
     the root mean square of the one-step error."""
     own = {name: row for row, name in enumerate(trial.device_ids, start=1)}
     rows = [own.get(name, 0) for name in histories]
-    traces = trace(network, trial, tuning, list(histories.values()), rows)
+    broken = [breaks.get(name, ()) for name in histories]
+    traces = trace(network, trial, tuning, list(histories.values()), rows, broken)
     late = [each.since(_kept(values)) for values, each in zip(histories.values(), traces, strict=True)]
     for row, each in zip(rows, late, strict=True):
         np.divide(each.score, trial.usual[row], out=each.score)

@@ -18,6 +18,7 @@ from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats, Integers
 from sensord.trainer.calibrate import HELD_OUT
+from sensord.trainer.holes import WHOLE, Breaks
 from sensord.trainer.offline import Recorded
 from sensord.trainer.threads import threaded
 from sensord.trainer.threshold import HeldOut, ThresholdRule
@@ -27,13 +28,18 @@ BUDGET_SHARE = 0.05  # of the alarm budget, for each event channel; the rest is 
 
 
 def learn_events(
-    network: Network, profiles: Profiles, tuning: Tuning, devices: Sequence[Recorded], rule: ThresholdRule
+    network: Network,
+    profiles: Profiles,
+    tuning: Tuning,
+    devices: Sequence[Recorded],
+    rule: ThresholdRule,
+    breaks: Breaks = WHOLE,
 ) -> Mapping[str, Floats]:
     """Each event channel's constants, a row for each profile, the limit first: (profile rows, 1 + constants_width)."""
     own = {name: row for row, name in enumerate(profiles.device_ids, start=1)}
     rows = np.array([own.get(device.device_id, 0) for device in devices])
-    pasts = _pasts(network, profiles, tuning, devices, rows)
-    fleet = _pasts(network, profiles, tuning, devices, np.zeros_like(rows)) if rows.any() else pasts
+    pasts = _pasts(network, profiles, tuning, devices, rows, breaks)
+    fleet = _pasts(network, profiles, tuning, devices, np.zeros_like(rows), breaks) if rows.any() else pasts
     of_row = [fleet, *([past] for past, row in sorted(zip(pasts, rows, strict=True), key=_row) if row)]
     return {each.name: _constants(each, of_row, pasts, rows, rule, tuning) for each in EVENT_CHANNELS}
 
@@ -63,9 +69,15 @@ def _constants(
 
 
 def _pasts(
-    network: Network, profiles: Profiles, tuning: Tuning, devices: Sequence[Recorded], rows: Integers
+    network: Network,
+    profiles: Profiles,
+    tuning: Tuning,
+    devices: Sequence[Recorded],
+    rows: Integers,
+    breaks: Breaks,
 ) -> list[Past]:
-    traces = trace(network, profiles, tuning, [device.values for device in devices], rows.tolist())
+    broken = [breaks.get(device.device_id, ()) for device in devices]
+    traces = trace(network, profiles, tuning, [device.values for device in devices], rows.tolist(), broken)
     scaled = spill.rows([len(device.at) for device in devices], (len(profiles.mean[0]),), np.float32)
     for device, row, z in zip(devices, rows, scaled, strict=True):
         np.divide(device.values - profiles.mean[row], profiles.scale[row], out=z)

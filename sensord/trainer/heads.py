@@ -16,6 +16,7 @@ from sensord.model.cells import EwmaCell
 from sensord.model.network import INPUT_LIMIT, Network
 from sensord.model.steps import Weights, Work, step, weights_of, work_for
 from sensord.readings import Floats
+from sensord.trainer.holes import pieces
 from sensord.trainer.threads import threaded
 
 Wide = NDArray[np.float64]
@@ -76,13 +77,19 @@ class Normal:
         return np.asarray((self.power - 2 * np.einsum("ci,ic->c", wide, self.cross) + quadratic) / self.count)
 
 
-def foresight(network: Network, scaled: Sequence[Floats], learnt: float, heads: Sequence[Flags]) -> list[Wide]:
+def foresight(
+    network: Network,
+    scaled: Sequence[Floats],
+    learnt: float,
+    heads: Sequence[Flags],
+    breaks: Sequence[tuple[int, ...]] = (),
+) -> list[Wide]:
     """Mean square of each channel's one-step error on what comes after the first share `learnt` of each device's
     history, under one head for all that was fitted on what comes before: (channels,) for each of `heads`.
 
-    scaled: (time, channels) a device; heads: inputs as `Normal.solve` takes them.
+    scaled: (time, channels) a device; heads: inputs as `Normal.solve` takes them; breaks: where each has holes.
     """
-    found = threaded(partial(_split_equations, network, learnt), scaled)
+    found = threaded(partial(_split_equations, network, learnt), zip(scaled, breaks or [()] * len(scaled), strict=True))
     before, after = next(found)
     for earlier, later in found:
         before.include(earlier)
@@ -95,25 +102,27 @@ def head_inputs(network: Network, scaled: Floats) -> Wide:
     return np.concatenate([inputs for _, inputs in _walk(network, scaled)])
 
 
-def head_equations(network: Network, scaled: Floats) -> Normal:
-    """What one device's history, (time, channels) scaled, says about the head."""
-    return _equations(network, scaled, len(scaled))[0]
+def head_equations(network: Network, scaled: Floats, breaks: tuple[int, ...] = ()) -> Normal:
+    """What one device's history, (time, channels) scaled, says about the head; breaks: where it has holes."""
+    return _equations(network, scaled, len(scaled), breaks)[0]
 
 
-def _split_equations(network: Network, learnt: float, scaled: Floats) -> tuple[Normal, Normal]:
-    return _equations(network, scaled, round(learnt * len(scaled)))
+def _split_equations(network: Network, learnt: float, device: tuple[Floats, tuple[int, ...]]) -> tuple[Normal, Normal]:
+    scaled, breaks = device
+    return _equations(network, scaled, round(learnt * len(scaled)), breaks)
 
 
-def _equations(network: Network, scaled: Floats, cut: int) -> tuple[Normal, Normal]:
+def _equations(network: Network, scaled: Floats, cut: int, breaks: tuple[int, ...]) -> tuple[Normal, Normal]:
     """What expecting the readings before the cut says about the head, and what those from it on say."""
     width = network.shape.hidden + scaled.shape[1] + 1
     sides = Normal.blank(width, scaled.shape[1]), Normal.blank(width, scaled.shape[1])
-    for first, inputs in _walk(network, scaled):
-        expected = scaled[first + 1 : first + 1 + len(inputs)].astype(np.float64)
-        here = int(np.clip(cut - first - 1, 0, len(expected)))
-        for side, rows in zip(sides, (slice(0, here), slice(here, len(expected))), strict=True):
-            if rows.start < rows.stop:
-                side.add(inputs[rows], expected[rows])
+    for piece in pieces(len(scaled), breaks):
+        for first, inputs in _walk(network, scaled[piece]):
+            expected = scaled[piece][first + 1 : first + 1 + len(inputs)].astype(np.float64)
+            here = int(np.clip(cut - piece.start - first - 1, 0, len(expected)))
+            for side, rows in zip(sides, (slice(0, here), slice(here, len(expected))), strict=True):
+                if rows.start < rows.stop:
+                    side.add(inputs[rows], expected[rows])
     return sides
 
 

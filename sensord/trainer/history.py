@@ -6,7 +6,7 @@ Built by `cli`, used by `job` and `evaluate`. What nothing can be learned from i
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
@@ -18,6 +18,7 @@ from sensord.errors import HistoryUnusable
 from sensord.readings import Floats, Partition, RawRecord
 from sensord.stream.decoders import Decoder
 from sensord.stream.tables import Chunk, Pile, Table
+from sensord.trainer.holes import NO_HOLES, Breaks, Cause, Holes
 from sensord.trainer.offline import Recorded
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,12 +52,15 @@ class History:
     """Readings of a fleet's devices in order of time.
 
     devices: each with values (n, channels) float32, NaN where absent; every channel has a value in every device and
-    moves in at least one. notes: what was left out and why, a sentence each, for people.
+    moves in at least one. notes: what was left out and why, a sentence each, for people. breaks: where holes were cut.
+    left_out: how many readings for each cause.
     """
 
     channels: tuple[str, ...]
     devices: tuple[Recorded, ...]
     notes: tuple[str, ...] = ()
+    breaks: Breaks = field(default_factory=dict)
+    left_out: Mapping[Cause, int] = field(default_factory=dict)
 
     @property
     def values(self) -> Mapping[str, Floats]:
@@ -86,7 +90,27 @@ class History:
         cuts = [round(fraction * len(device.at)) for device in self.devices]
         earlier = tuple(_cut(device, slice(0, cut)) for device, cut in zip(self.devices, cuts, strict=True))
         later = tuple(_cut(device, slice(cut, None)) for device, cut in zip(self.devices, cuts, strict=True))
-        return replace(self, devices=earlier), replace(self, devices=later)
+        begins = {device.device_id: cut for device, cut in zip(self.devices, cuts, strict=True)}
+        after = {
+            name: tuple(row - begins[name] for row in rows if row > begins[name])
+            for name, rows in self.breaks.items()
+            if name in begins
+        }
+        return replace(self, devices=earlier), replace(self, devices=later, breaks=after)
+
+    def without(self, holes: Holes) -> Self:
+        """The same without its holes; what was left out and why is noted."""
+        cut = [holes.cut(device) for device in self.devices]
+        counted = sum((counts for _, _, counts in cut), Counter[Cause]())
+        left_out = {cause: counted[cause] for cause in Cause if counted[cause]}
+        notes = tuple(f"left out: {count} readings {cause.told}" for cause, count in left_out.items())
+        return replace(
+            self,
+            devices=tuple(device for device, _, _ in cut),
+            notes=self.notes + notes,
+            breaks={device.device_id: breaks for device, breaks, _ in cut if breaks},
+            left_out=left_out,
+        )
 
 
 def from_tables(
@@ -94,12 +118,13 @@ def from_tables(
     channels: Sequence[str] | None = None,
     wanted: Range = Range(),
     needs: Needs = Needs(),
+    holes: Holes = NO_HOLES,
 ) -> History:
     """History from recorded files. channels: else all that the files have, which then must be the same. Raises
     HistoryUnusable.
     """
     whole = join(tables, channels)
-    return check(replace(whole, devices=tuple(wanted.of(device) for device in whole.devices)), needs)
+    return check(replace(whole, devices=tuple(wanted.of(device) for device in whole.devices)).without(holes), needs)
 
 
 def join(tables: Iterable[Table], channels: Sequence[str] | None = None) -> History:
@@ -129,6 +154,7 @@ def from_records(
     channels: Sequence[str],
     wanted: Range = Range(),
     needs: Needs = Needs(),
+    holes: Holes = NO_HOLES,
 ) -> History:
     """History from a topic: batches of records, each partition's by rising offset.
 
@@ -153,7 +179,8 @@ def from_records(
         devices.append(Recorded(device_id, at[:kept], values[:kept]))
     if late:
         notes.append(f"{late} late or repeated readings dropped, as the daemon drops them")
-    return check(History(names, tuple(wanted.of(device) for device in devices), tuple(notes)), needs)
+    taken = History(names, tuple(wanted.of(device) for device in devices), tuple(notes))
+    return check(taken.without(holes), needs)
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
@@ -166,7 +193,7 @@ def check(history: History, needs: Needs = Needs()) -> History:
     notes = history.notes
     if short:
         notes += (f"devices left out with fewer than {needs.per_device} readings: {_some(short)}",)
-    history = History(history.channels, enough, notes)
+    history = replace(history, devices=enough, notes=notes)
     if history.readings < needs.in_all:
         raise HistoryUnusable(
             f"too little history: {history.readings} readings of {len(enough)} devices; at least {needs.in_all} in all "

@@ -1,6 +1,6 @@
 """The trainer's job: history in, bundle out. Built by `cli`; the same history and options give the same bytes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -20,14 +20,18 @@ from sensord.model.bundle import (
     unpack,
 )
 from sensord.model.network import Network
+from sensord.readings import Floats
 from sensord.trainer.calibrate import HELD_OUT, calibrate, held_out_error
 from sensord.trainer.event_channels import learn_events
 from sensord.trainer.fit import FitOptions, baseline_trunk, fit_trunk
 from sensord.trainer.history import History
+from sensord.trainer.holes import pieces
 from sensord.trainer.offline import watch
 from sensord.trainer.ranks import ALONE, Ranks
 from sensord.trainer.scaler import device_scaler, fleet_scaler
 from sensord.trainer.threshold import DAY_S, AlarmBudget, ThresholdRule
+
+SHORTEST_PIECE = 2  # readings: one to see, one to expect
 
 Report = Callable[[str, int, int], None]  # (stage, done, of)
 
@@ -65,12 +69,12 @@ def train(
     networks = trunks(history, options.fit, lambda done, of: report("fit", done, of), ranks)
     rule = AlarmBudget(options.alarm_budget, history.period_s)
     network = networks[Expectation.MODEL]
-    calibration = calibrate(network, history.values, options.tuning, rule)
+    calibration = calibrate(network, history.values, options.tuning, rule, breaks=history.breaks)
     metrics = {f"held_out_error_{Expectation.MODEL}": calibration.held_out_error}
     for number, baseline in enumerate(BASELINES, start=1):
         report("calibrate", number, len(Expectation))
         metrics[f"held_out_error_{baseline}"] = held_out_error(
-            networks[baseline], history.values, options.tuning, baseline
+            networks[baseline], history.values, options.tuning, baseline, history.breaks
         )
     report("calibrate", len(Expectation), len(Expectation))
     metrics |= {"threshold_factor": calibration.factor, "held_out_beyond": calibration.held_out_beyond}
@@ -79,6 +83,7 @@ def train(
     alerts = watch(draft, history.devices, options.max_gap_s, lambda done, of: report("evaluate", done, of))
     device_days = history.readings * history.period_s / DAY_S
     metrics |= {"alerts_on_history": len(alerts), "device_days": device_days}
+    metrics |= {f"left_out_{cause}": count for cause, count in history.left_out.items()}
     packed = pack(describe(network, history, options, metrics), network, profiles)
     return Trained(packed, unpack(packed), calibration.trial)
 
@@ -100,7 +105,8 @@ def with_events(
     network: Network, history: History, options: TrainOptions, profiles: Profiles, rule: ThresholdRule
 ) -> Profiles:
     """Profiles with the event channels' constants beside them."""
-    return replace(profiles, events=learn_events(network, profiles, options.tuning, history.devices, rule))
+    learnt = learn_events(network, profiles, options.tuning, history.devices, rule, history.breaks)
+    return replace(profiles, events=learnt)
 
 
 def fit_network(
@@ -114,7 +120,15 @@ def fit_network(
     torch.set_num_threads(1)  # a fixed number, or the same seed gives other weights
     fleet = fleet_scaler(list(history.values.values()))
     scaled = [device_scaler(values, fleet).apply(values) for values in history.values.values()]
-    return fit_trunk([values[: round((1 - HELD_OUT) * len(values))] for values in scaled], options, progress, ranks)
+    return fit_trunk(list(_first_pieces(history, scaled)), options, progress, ranks)
+
+
+def _first_pieces(history: History, scaled: Sequence[Floats]) -> Iterator[Floats]:
+    """The first part of every device's history, in as many pieces as its holes leave; nothing is learned across one."""
+    for device, values in zip(history.devices, scaled, strict=True):
+        kept = round((1 - HELD_OUT) * len(values))
+        rows = list(pieces(kept, history.breaks.get(device.device_id, ())))
+        yield from (values[piece] for piece in rows if len(rows) == 1 or piece.stop - piece.start >= SHORTEST_PIECE)
 
 
 def trunks(

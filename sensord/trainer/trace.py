@@ -14,6 +14,7 @@ from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import Network
 from sensord.model.steps import Weights, weights_of
 from sensord.readings import Floats
+from sensord.trainer.holes import pieces
 from sensord.trainer.threads import threaded
 
 _judge, _expect_next = scorer.judge, scorer.expect_next
@@ -30,15 +31,27 @@ class Trace:
     error: Floats
 
     def since(self, start: int) -> "Trace":
-        return Trace(self.score[start:], self.alarmed[start:], self.deviation[start:], self.error[start:])
+        """From a reading after the warm-up on, without later ones that warm up after a hole."""
+        later = self.rows(slice(start, None))
+        warm = ~np.isnan(later.score)
+        return later if warm.all() else later.rows(warm)
+
+    def rows(self, which: slice | Flags) -> "Trace":
+        return Trace(self.score[which], self.alarmed[which], self.deviation[which], self.error[which])
 
 
 def trace(
-    network: Network, profiles: Profiles, tuning: Tuning, histories: Sequence[Floats], rows: Sequence[int]
+    network: Network,
+    profiles: Profiles,
+    tuning: Tuning,
+    histories: Sequence[Floats],
+    rows: Sequence[int],
+    breaks: Sequence[tuple[int, ...]] = (),
 ) -> list[Trace]:
     """What the daemon would make of whole histories, each by itself from a fresh state.
 
-    histories: (time, channels) a device; rows: its row in the profiles.
+    histories: (time, channels) a device; rows: its row in the profiles; breaks: where it has holes, after which the
+    state starts afresh.
     """
     norms, pace, weights = Norms.of(profiles), Pace.of(tuning), weights_of(network.cell)
     channels, lengths = profiles.mean.shape[1], [len(values) for values in histories]
@@ -46,18 +59,22 @@ def trace(
     deviation, error = (spill.rows(lengths, (channels,), np.float32) for _ in range(2))
     traces = [Trace(*columns) for columns in zip(score, alarmed, deviation, error, strict=True)]
 
-    def follow(each: tuple[Floats, int, Trace]) -> None:
-        values, row, found = each
+    def follow(each: tuple[Floats, int, tuple[int, ...], Trace]) -> None:
+        values, row, broken, found = each
         room, memory = (
             Room.for_one(channels, norms.head.shape[1], weights),
             Memory.blank(1, network.state_size, channels),
         )
-        columns = found.score, found.alarmed, found.deviation, found.error
-        _follow(plain(values), int(row), memory, norms, pace, weights, room, *columns)
+        for piece in pieces(len(values), broken):
+            if piece.start:
+                scorer.restart(memory, 0)
+            part = found.rows(piece)
+            columns = part.score, part.alarmed, part.deviation, part.error
+            _follow(plain(values[piece]), int(row), memory, norms, pace, weights, room, *columns)
         np.subtract(values, found.error, out=found.error)  # until here it is what was expected
         np.divide(found.error, profiles.scale[row], out=found.error)
 
-    deque(threaded(follow, zip(histories, rows, traces, strict=True)), maxlen=0)
+    deque(threaded(follow, zip(histories, rows, breaks or [()] * len(histories), traces, strict=True)), maxlen=0)
     return traces
 
 

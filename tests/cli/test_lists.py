@@ -4,10 +4,17 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 
-from tests.cli.rows import FIRST, HOSTILE, SECOND, Sensord
+from sensord.detection.alerts import AlertChange, Severity, Status
+from sensord.readings import Partition
+from sensord.store.database import open_engine
+from sensord.store.progress import Checkpoint, Progress
+from tests.cli.rows import FIRST, HOSTILE, NOON, SECOND, Sensord, alert
 
 LISTS: dict[str, tuple[str, list[object]]] = {
     "alerts": ("id", [str(SECOND), str(FIRST)]),
@@ -133,6 +140,80 @@ def test_an_open_alert_can_be_called_normal_a_closed_one_not(on_rows: Sensord) -
     refused = on_rows("alerts", "accept", str(SECOND))
     assert refused.code == 1
     assert "closed already" in refused.err
+
+
+def test_an_answer_may_have_a_comment_and_may_be_taken_back(on_rows: Sensord) -> None:
+    assert on_rows("alerts", "ack", "aaaa", "--by", "ann", "--comment", "on my way").code == 0
+    assert on_rows("alerts", "accept", "aaaa", "--by", "ann", "--comment", "new impeller").code == 0
+    assert on_rows("alerts", "feedback", "aaaa", "real", "--by", "ann").code == 0
+    undone = on_rows("alerts", "feedback", "aaaa", "none", "--by", "bob", "--comment", "wrong pump")
+    assert (undone.code, undone.out) == (0, f"{FIRST}: taken back by bob\n")
+    row = json.loads(on_rows("alerts", "show", "aaaa", "--format", "json").out)
+    assert [row[name] for name in ("feedback", "feedback_by", "feedback_at", "feedback_comment")] == [None] * 4
+    assert [(event["event"], event["comment"]) for event in row["events"][2:]] == [
+        ("acknowledged", "on my way"),
+        ("accepted", "new impeller"),
+        ("feedback", None),
+        ("feedback_undone", "wrong pump"),
+    ]
+    assert on_rows("alerts", "feedback", "aaaa").code == 2
+
+
+NOON_TO_ONE = ("--from", "2026-11-23T12:00:00Z", "--to", "2026-11-23T13:00:00Z")
+
+
+def test_a_window_hides_its_alerts_until_it_is_removed(on_rows: Sensord) -> None:
+    window = ("windows", "add", "--fleet", "pumps", "--device", "pump-*", *NOON_TO_ONE, "--kind", "maintenance")
+    added = on_rows(*window, "--comment", "oil", "--by", "ann")
+    assert (added.code, added.out) == (0, "window 1 added; it suppresses 2 alerts that are there already\n")
+
+    def listed(*options: str) -> list[str]:
+        return [row["id"] for row in json.loads(on_rows("alerts", "list", "--format", "json", *options).out)]
+
+    assert listed("--suppressed") == [str(SECOND), str(FIRST)]
+    assert str(SECOND) not in listed()
+    assert "suppressed    by window 1" in on_rows("alerts", "show", "bbbb").out
+    [row] = json.loads(on_rows("windows", "list", "--fleet", "pumps", "--format", "json").out)
+    assert (row["id"], row["device"], row["kind"], row["comment"], row["created_by"]) == (
+        1,
+        "pump-*",
+        "maintenance",
+        "oil",
+        "ann",
+    )
+    assert "maintenance" in on_rows("windows", "list").out
+    assert on_rows("windows", "remove", "1").out == "window 1 removed; 2 alerts are shown again\n"
+    assert on_rows("windows", "remove", "1").code == 1
+    assert listed() == [str(SECOND), str(FIRST)]
+
+
+def test_a_window_that_ends_before_it_begins_is_refused(on_rows: Sensord) -> None:
+    ends = ("--from", "2026-11-23T13:00:00Z", "--to", "2026-11-23T12:00:00Z", "--kind", "exclude")
+    assert on_rows("windows", "add", "--fleet", "pumps", *ends).code == 2
+
+
+@pytest.mark.parametrize(("options", "count"), [([], 2), (["--run", "all"], 3), (["--run", "shadow"], 1)])
+def test_only_the_live_run_is_shown_unasked(on_rows: Sensord, tmp_path: Path, options: list[str], count: int) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    progress = Progress(engine)
+    claim = progress.claim("pumps", Partition("sensors.pumps", 1), "test", "", NOON)
+    shadow = replace(alert(UUID(int=3), "pump-1", Status.OPEN, Severity.WARNING, NOON), run="shadow")
+    change = AlertChange(shadow, True, ())
+    progress.commit([Checkpoint("pumps", claim.partition, claim.epoch, claim.owner, None, 1, [change], ())], NOON)
+    engine.dispose()
+    assert len(json.loads(on_rows("alerts", "list", "--format", "json", *options).out)) == count
+
+
+def test_what_is_like_a_false_alarm_says_so(on_rows: Sensord, tmp_path: Path) -> None:
+    assert on_rows("alerts", "feedback", "aaaa", "false_alarm", "--by", "ann").code == 0
+    engine = open_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    progress = Progress(engine)
+    claim = progress.claim("pumps", Partition("sensors.pumps", 1), "test", "", NOON)
+    change = AlertChange(alert(UUID(int=3), "pump-1", Status.OPEN, Severity.CRITICAL, NOON), True, ("opened",))
+    progress.commit([Checkpoint("pumps", claim.partition, claim.epoch, claim.owner, None, 1, [change], ())], NOON)
+    engine.dispose()
+    assert f"suppressed    like {FIRST}, which was called a false alarm" in on_rows("alerts", "show", "0000").out
+    assert len(json.loads(on_rows("alerts", "list", "--format", "json").out)) == 2
 
 
 def test_an_unknown_alert_is_a_failure_that_names_it(on_rows: Sensord) -> None:

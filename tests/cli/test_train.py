@@ -2,16 +2,22 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
 import torch
 from sqlalchemy import text
 
-from sensord.readings import Floats
+from sensord.detection.alerts import AlertChange, Severity, Status
+from sensord.readings import Floats, Partition
 from sensord.store.database import open_engine, writing
-from tests.cli.rows import Sensord
+from sensord.store.progress import Checkpoint, Progress
+from sensord.store.schema import instant
+from sensord.trainer.holes import MARGIN
+from tests.cli.rows import Sensord, alert
 
 QUICK = {"SENSORD_TRAINER__STEPS": "2", "SENSORD_TRAINER__HIDDEN": "4"}
 
@@ -90,3 +96,69 @@ def test_a_damaged_current_bundle_does_not_keep_a_good_one_out(on_rows: Sensord,
     said = train(on_rows, file, "--seed", "7")
     assert any(line.startswith("gate: nothing to compare with: ") for line in said)
     assert any(line.endswith(": current") for line in said)
+
+
+# --- what is left out ------------------------------------------------------------------------------------------------
+
+
+def at(row: int) -> int:
+    """Event time of a reading of `write`, microseconds."""
+    return 1_700_000_000_000_000 + 60_000_000 * row
+
+
+def alerted(url: str, *several: tuple[UUID, str, int, int]) -> None:
+    """Alerts of the live run: id, device, first and last reading."""
+    engine = open_engine(url)
+    progress, partition = Progress(engine), Partition("sensors.pumps", 7)
+    claim = progress.claim("pumps", partition, "test", "", at(0))
+    rows = [
+        replace(
+            alert(alert_id, device, Status.CLOSED, Severity.WARNING, at(first)),
+            last_seen_at=at(last),
+            closed_at=at(last),
+        )
+        for alert_id, device, first, last in several
+    ]
+    changes = [AlertChange(row, True, ("opened", "closed")) for row in rows]
+    progress.commit([Checkpoint("pumps", partition, claim.epoch, claim.owner, None, 1, changes, ())], at(0))
+    engine.dispose()
+
+
+def test_what_lies_in_windows_and_in_alerts_that_may_be_real_is_not_learned(on_rows: Sensord, tmp_path: Path) -> None:
+    unanswered, real, false, accepted = (UUID(int=n << 112) for n in (0x1111, 0x2222, 0x3333, 0x4444))
+    alerted(
+        f"sqlite:///{tmp_path / 'rows.db'}",
+        (unanswered, "pump-0", 300, 399),
+        (real, "pump-1", 300, 349),
+        (false, "pump-2", 300, 499),
+        (accepted, "pump-2", 700, 799),
+    )
+    assert on_rows("alerts", "feedback", "2222", "real", "--by", "ann").code == 0
+    assert on_rows("alerts", "feedback", "3333", "false_alarm", "--by", "ann").code == 0
+    engine = open_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE alerts SET accepted_at = '2026-01-01' WHERE id = :id"), {"id": accepted.hex})
+    engine.dispose()
+    span = [instant(at(row)).isoformat() for row in (100, 150)]
+    window = ("windows", "add", "--fleet", "pumps", "--device", "pump-?", "--from", span[0], "--to", span[1])
+    assert on_rows(*window, "--kind", "maintenance").code == 0
+
+    file = write(tmp_path / "good.csv", swinging(seed=1))
+    ended = on_rows("train", file, "--fleet", "pumps", environ=QUICK)
+    notes = [line for line in ended.err.splitlines() if line.startswith("note: left out")]
+    assert notes == [
+        "note: left out: 150 readings in windows",
+        f"note: left out: {50 + 2 * MARGIN} readings in alerts that were called real",
+        f"note: left out: {100 + 2 * MARGIN} readings in alerts that nobody has called false or accepted",
+    ]
+    [row] = json.loads(on_rows("model", "list", "--format", "json").out)
+    manifest = json.loads(on_rows("model", "show", row["bundle_id"], "--fleet", "pumps", "--format", "json").out)
+    metrics = manifest["manifest"]["metrics"]
+    assert (metrics["left_out_window"], metrics["left_out_real"], metrics["left_out_unanswered"]) == (150, 80, 130)
+
+    whole = on_rows("train", file, "--fleet", "pumps", "--keep-alerts")
+    aside = on_rows(
+        "train", file, "--fleet", "pumps", "--out", "aside", environ={"SENSORD_STORE__URL": "sqlite:///none"}
+    )
+    assert whole.out.split(":")[0] == aside.out.split(":")[0] != ended.out.split(":")[0]
+    assert "left out" not in whole.err + aside.err

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from sensord.detection.alerts import ChannelShare, Kind, Severity
-from sensord.detection.likeness import GROWN, Pattern
+from sensord.detection.likeness import GROWN, GROWN_ELSEWHERE, Pattern
 
 
 def pattern(
@@ -30,9 +30,12 @@ MARKED = pattern(flow=0.7, heat=0.3)
         pattern(ratio=2 * GROWN, flow=0.7, heat=0.3),
         pattern(ratio=0.1, flow=0.7, heat=0.3),
         pattern(heat=0.3, flow=0.7),
+        pattern(ratio=2 * GROWN_ELSEWHERE, kind=Kind.OUT_OF_RANGE, flow=0.7, heat=0.3),
+        pattern(kind=Kind.SPIKE, severity=Severity.CRITICAL, flow=0.7, heat=0.3),
     ],
-    ids=["the same", "much alike", "somewhat further", "less far", "in another order"],
-)
+    ids=["the same", "much alike", "somewhat further", "less far", "in another order", "another detector of levels",
+         "critical by another limit"],
+)  # fmt: skip
 def test_what_looks_the_same_and_goes_no_further_is_alike(again: Pattern) -> None:
     assert MARKED.covers(again)
 
@@ -44,12 +47,14 @@ def test_what_looks_the_same_and_goes_no_further_is_alike(again: Pattern) -> Non
         pattern(flow=-0.7, heat=0.3),
         pattern(ratio=2 * GROWN + 0.1, flow=0.7, heat=0.3),
         pattern(kind=Kind.STUCK, flow=0.7, heat=0.3),
+        pattern(ratio=2 * GROWN_ELSEWHERE + 0.1, kind=Kind.SPIKE, flow=0.7, heat=0.3),
         pattern(severity=Severity.CRITICAL, flow=0.7, heat=0.3),
         pattern(pressure=1.0),
         pattern(),
         pattern(ratio=math.nan, flow=0.7, heat=0.3),
     ],
-    ids=["other channels", "other direction", "far further", "other kind", "critical", "unknown channel", "unexplained",
+    ids=["other channels", "other direction", "far further", "other kind", "far further by another limit",
+         "critical", "unknown channel", "unexplained",
          "no number"],
 )  # fmt: skip
 def test_what_differs_in_anything_that_matters_is_not(other: Pattern) -> None:

@@ -8,7 +8,17 @@ import pytest
 from sensord.detection.alerts import Alert, AlertChange, Kind, Severity, Status
 from sensord.errors import NotFound
 from sensord.store import Engine
-from sensord.store.alerts import AlertFilter, Feedback, acknowledge, feedback, history, list_alerts, show
+from sensord.store.alerts import (
+    AlertFilter,
+    Feedback,
+    accept,
+    acknowledge,
+    episodes,
+    feedback,
+    history,
+    list_alerts,
+    show,
+)
 from sensord.store.progress import Progress
 from sensord.store.schema import instant
 from tests.store.rows import NOW, P0, SECOND, alert, checkpoint, opened
@@ -140,3 +150,43 @@ def test_last_word_of_feedback_counts_and_all_of_it_is_kept(engine: Engine) -> N
 def test_nobody_can_answer_an_alert_that_is_not_there(engine: Engine) -> None:
     with pytest.raises(NotFound):
         acknowledge(engine, "abc", "Ada", NOW)
+
+
+@pytest.mark.parametrize(
+    ("one", "verdict", "found"),
+    [
+        (alert(), None, [False]),
+        (alert(), Feedback.REAL, [True]),
+        (alert(), Feedback.FALSE_ALARM, []),
+        (alert(run="shadow"), None, []),
+        (alert(fleet="motors"), None, []),
+        (alert(kind=Kind.SILENT), None, []),
+    ],
+    ids=["unanswered", "real", "false alarm", "other run", "other fleet", "silence"],
+)
+def test_episodes_are_those_that_nothing_should_be_learned_from(
+    engine: Engine, one: Alert, verdict: Feedback | None, found: list[bool]
+) -> None:
+    store(engine, one)
+    feedback(engine, str(one.id), verdict, "ann", NOW)
+    assert [each.real for each in episodes(engine, "pumps")] == found
+
+
+def test_what_is_accepted_or_like_a_false_alarm_may_be_learned_but_what_is_real_may_not(engine: Engine) -> None:
+    first, accepted, again = alert(), alert(), alert()
+    store(engine, first, accepted)
+    accept(engine, str(accepted.id), "ann", NOW)
+    feedback(engine, str(first.id), Feedback.FALSE_ALARM, "ann", NOW)
+    progress = Progress(engine)
+    claim = progress.claim("pumps", P0, "test", "T1", NOW)
+    progress.commit([checkpoint(claim, 200, alerts=[opened(again)])], NOW)
+    assert episodes(engine, "pumps") == []
+    feedback(engine, str(accepted.id), Feedback.REAL, "ann", NOW)
+    assert [each.real for each in episodes(engine, "pumps")] == [True]
+
+
+def test_an_episode_ends_where_it_closed_or_was_last_seen(engine: Engine) -> None:
+    going = alert(last_seen_at=NOW + 5)
+    over = alert(opened_at=NOW + 1, last_seen_at=NOW + 5, closed_at=NOW + 7, status=Status.CLOSED)
+    store(engine, going, over)
+    assert [each.ended_at for each in episodes(engine, "pumps")] == [instant(NOW + 5), instant(NOW + 7)]

@@ -12,7 +12,17 @@ from sqlalchemy.exc import ProgrammingError
 
 from sensord.errors import EXIT_NEEDS_A_PERSON, AccessRefused, Unreachable
 from sensord.store import Engine
-from sensord.store.alerts import AlertFilter, Feedback, accept, acknowledge, feedback, history, list_alerts
+from sensord.store.alerts import (
+    AlertFilter,
+    Episode,
+    Feedback,
+    accept,
+    acknowledge,
+    episodes,
+    feedback,
+    history,
+    list_alerts,
+)
 from sensord.store.database import check, connect_within, open_engine, upgrade
 from sensord.store.dead_letters import list_dead_letters
 from sensord.store.devices import DeviceSeen, list_devices
@@ -21,7 +31,7 @@ from sensord.store.registry import Registry
 from sensord.store.runs import alerts_of, keep
 from sensord.store.schema import instant, metadata
 from sensord.store.suppression import add_window, remove_window
-from sensord.store.windows import WindowKind, list_windows
+from sensord.store.windows import WindowKind, WindowTime, list_windows, times
 from tests.builders import packed
 from tests.daemon.world import World
 from tests.store.rows import NOW, P0, SECOND, alert, checkpoint, letter, moved, opened
@@ -167,6 +177,14 @@ def test_the_trainer_publishes_signs_promotes_and_rolls_back(roles: Roles) -> No
     assert len(registry.list()) == 2
 
 
+def test_the_trainer_sees_when_alerts_and_windows_were(roles: Roles) -> None:
+    progress, one = Progress(roles["daemon"]), alert()
+    progress.commit([checkpoint(progress.claim("pumps", P0, "first", "T1", NOW), alerts=[opened(one)])], NOW)
+    add_window(roles["operator"], "pumps", None, *HOUR, WindowKind.EXCLUDE, None, "ann", NOW)
+    assert episodes(roles["trainer"], "pumps") == [Episode("pump-7", instant(NOW), instant(NOW), real=False)]
+    assert times(roles["trainer"], "pumps") == [WindowTime(None, *HOUR)]
+
+
 def test_people_read_and_those_who_may_answer(roles: Roles) -> None:
     progress, one = Progress(roles["daemon"]), alert()
     progress.commit([checkpoint(progress.claim("pumps", P0, "first", "T1", NOW), alerts=[opened(one)])], NOW)
@@ -217,9 +235,11 @@ def test_the_daemon_can_t_publish_or_promote(roles: Roles) -> None:
     assert denied(roles["daemon"], "INSERT INTO bundles (fleet) VALUES ('pumps')")
 
 
-def test_the_trainer_sees_no_alerts_and_can_t_change_a_bundle_s_content(roles: Roles) -> None:
+def test_the_trainer_sees_no_whole_alert_and_can_t_change_a_bundle_s_content(roles: Roles) -> None:
     for table in set(TABLES) - {"bundles", "bundle_moves"}:
         assert denied(roles["trainer"], f"SELECT * FROM {table}"), table
+    for column in ("evidence", "top_channels", "acknowledged_by", "feedback_comment"):
+        assert denied(roles["trainer"], f"SELECT {column} FROM alerts"), column
     for column in ("manifest", "weights", "sha256", "bundle_id"):
         assert denied(roles["trainer"], f"UPDATE bundles SET {column} = {column}"), column
     assert denied(roles["trainer"], "UPDATE bundle_moves SET why = 'none'")  # what was done stays done
