@@ -152,8 +152,8 @@ def test_what_lies_in_windows_and_in_alerts_that_may_be_real_is_not_learned(on_r
         f"note: left out: {100 + 2 * MARGIN} readings in alerts that nobody has called false or accepted",
     ]
     [row] = json.loads(on_rows("model", "list", "--format", "json").out)
-    manifest = json.loads(on_rows("model", "show", row["bundle_id"], "--fleet", "pumps", "--format", "json").out)
-    metrics = manifest["manifest"]["metrics"]
+    shown = json.loads(on_rows("model", "show", row["bundle_id"], "--fleet", "pumps", "--format", "json").out)
+    metrics = shown["metrics"]
     assert (metrics["left_out_window"], metrics["left_out_real"], metrics["left_out_unanswered"]) == (150, 80, 130)
 
     whole = on_rows("train", file, "--fleet", "pumps", "--keep-alerts")
