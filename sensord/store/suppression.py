@@ -125,6 +125,14 @@ _COLUMNS = (
     cast(alerts.c.top_channels, Text).label("explanation"),  # as text: what is no JSON must not end a commit
 )
 
+_OPEN_ONES = select(*_COLUMNS).where(IS_SUPPRESSED, alerts.c.fleet.in_(bindparam("fleets", expanding=True)))
+_CALLED_FALSE = (
+    select(*_COLUMNS)
+    .where(IS_FALSE_ALARM, alerts.c.run == LIVE, alerts.c.fleet == bindparam("fleet"))
+    .where(alerts.c.device_id.in_(bindparam("devices", expanding=True)))
+    .order_by(alerts.c.feedback_at, alerts.c.id)
+)
+
 
 def hold(connection: Connection, fleets: Collection[str], alone: bool = False) -> None:
     """Keep daemons that write alerts of these fleets, any number at once, apart from people who change marks of theirs,
@@ -159,8 +167,8 @@ def of_known(connection: Connection, known: Sequence[Alert]) -> tuple[set[UUID],
     if not known:
         return set(), {}
     later = {alert.id: alert for alert in known}
-    chosen = select(*_COLUMNS).where(IS_SUPPRESSED, alerts.c.fleet.in_({alert.fleet for alert in known}))
-    rows = [row for row in connection.execute(chosen) if row.id in later]
+    found = connection.execute(_OPEN_ONES, {"fleets": sorted({alert.fleet for alert in known})})
+    rows = [row for row in found if row.id in later]
     subjects = [subject.now(later[subject.id]) for subject in map(Subject.read, rows) if subject is not None]
     marks = dict.fromkeys((row.id for row in rows), UNMARKED) | _marks(connection, subjects)
     same = {each.id for each in subjects if each.mark == marks[each.id]}
@@ -282,9 +290,7 @@ def _false_alarms(
         devices[each.fleet].add(each.device_id)
     for fleet, names in devices.items():
         for some in _portions(sorted(names)):
-            of_devices = alerts.c.fleet == fleet, alerts.c.device_id.in_(some)
-            chosen = select(*_COLUMNS).where(IS_FALSE_ALARM, alerts.c.run == LIVE, *of_devices)
-            for row in connection.execute(chosen.order_by(alerts.c.feedback_at, alerts.c.id)):
+            for row in connection.execute(_CALLED_FALSE, {"fleet": fleet, "devices": some}):
                 if (one := Subject.read(row)) is not None and row.feedback_at is not None:
                     called[one.fleet, one.device_id].append((one, row.feedback_at))
     return called
