@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sensord.detection.alerts import Status
+from sensord.detection.alerts import Run, Status
 from sensord.readings import Partition
 from sensord.store.database import insert_into, matches, reading, row_as
 from sensord.store.schema import alerts, devices, instant
@@ -62,7 +62,7 @@ def list_devices(
             alerts.c.fleet == devices.c.fleet,
             alerts.c.device_id == devices.c.device_id,
             alerts.c.status == Status.OPEN.value,
-            alerts.c.run == "live",
+            alerts.c.run == Run.LIVE.value,
             alerts.c.suppressed_window.is_(None),
             alerts.c.suppressed_like.is_(None),
         )

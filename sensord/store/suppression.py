@@ -31,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 
-from sensord.detection.alerts import Alert, ChannelShare, Kind, Severity, Status
+from sensord.detection.alerts import Alert, ChannelShare, Kind, Run, Severity, Status
 from sensord.detection.likeness import Pattern
 from sensord.errors import NotFound
 from sensord.store.database import row_as, writing
@@ -40,7 +40,7 @@ from sensord.store.windows import Span, Window, WindowKind, within
 
 T = TypeVar("T")
 
-LIVE = "live"
+LIVE = Run.LIVE.value
 AT_ONCE = 500  # devices or alerts that one statement asks about
 
 

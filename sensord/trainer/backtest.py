@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from sensord.clock import MICROSECONDS
-from sensord.detection.alerts import Alert, Reason, Status
+from sensord.detection.alerts import Alert, Reason, Run, Status
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits, Outcome
 from sensord.detection.reorder import Reorder
@@ -20,7 +20,7 @@ from sensord.trainer.offline import take_alerts
 from sensord.trainer.tapes import EVER, Span, Tape
 from sensord.trainer.threads import threaded
 
-RUN = "replay"
+RUN = Run.REPLAY.value
 DEVICES_AT_ONCE = 64  # of one worker, at most: they share what a bundle is prepared to
 
 
