@@ -21,7 +21,7 @@ from sensord.daemon.policy import Backoff, Pace, Quality, Standstill, Timer
 from sensord.daemon.probation import Probation
 from sensord.daemon.shard import Progressed, Saving, Shard, StateCopy
 from sensord.daemon.watchdog import Watchdog
-from sensord.detection.alerts import AlertChange, Kind, Run
+from sensord.detection.alerts import BESIDE_EPISODES, AlertChange, Run
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits, Outcome
 from sensord.detection.reorder import REORDER_PAGE, Reorder
@@ -640,6 +640,6 @@ class Loop:
 
 
 def _opened(changes: Sequence[AlertChange]) -> list[str]:
-    """The bundle of each alert that was opened for what a device's readings show."""
+    """The bundle of each episode that was opened."""
     alerts = [change.alert for change in changes if "opened" in change.events]
-    return [alert.model_id for alert in alerts if alert.run == Run.LIVE and alert.kind is not Kind.SILENT]
+    return [alert.model_id for alert in alerts if alert.run == Run.LIVE and alert.kind not in BESIDE_EPISODES]

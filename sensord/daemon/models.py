@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from sensord.detection.channels.bank import constants_of
+from sensord.detection.drift import wander_of
 from sensord.errors import BundleAwaited, BundleInvalid, ModelMissing, StageConflict
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.model.signature import TrustedKeys
@@ -142,6 +143,7 @@ class Models:
                 f"{bundle.manifest.fleet!r}; import the right one: sensord model import FOLDER"
             )
         constants_of(bundle.profiles.events, len(bundle.channels))  # refuses what a fleet couldn't score with
+        wander_of(bundle.profiles.events, len(bundle.channels))
         wanted = self.channels.get(fleet)
         if wanted is not None and bundle.channels != wanted:
             raise BundleInvalid(

@@ -18,6 +18,10 @@ class Kind(StrEnum):
     STUCK = "stuck"  # a channel that moves less than it ever did
     OFF_PROFILE = "off_profile"  # a level that isn't usual at this hour of the day
     SILENT = "silent"  # no readings, while others go on
+    DRIFT = "drift"  # a level that has gone, slowly, farther than ever in health
+
+
+BESIDE_EPISODES = (Kind.SILENT, Kind.DRIFT)  # a device may have one of these, and an episode at the same time
 
 
 class Reason(StrEnum):
@@ -29,6 +33,8 @@ class Reason(StrEnum):
     NEW_NORMAL = "new_normal"  # open for too long: what it shows is normal from now on
     ACCEPTED = "accepted"  # a person said so
     RETURNED = "returned"  # a silent device speaks again
+    STEADY = "steady"  # a device that drifted is back at its level
+    REPLACED = "replaced"  # another bundle is current, which may know of the drift
     EVICTED = "evicted"  # its device made room for others
     WITHDRAWN = "withdrawn"  # a shadow's, whose bundle is scored no more
     ENDED = "ended"  # what was recorded ends; nothing would ever close it

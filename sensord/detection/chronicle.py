@@ -89,6 +89,51 @@ class Chronicle:
         offset, position = int(self._devices.absent_offset[slot]), int(self._devices.absent_position[slot])
         return self._id(slot, Kind.SILENT, offset, position, since)
 
+    # --- drifts ------------------------------------------------------------------------------------------------------
+
+    def drifted(self, slot: int, observed: Floats, expected: Floats, share: NDArray[np.float64], limit: float) -> None:
+        """A device's level has gone too far, at a reading: observed, expected, and each channel's share, (channels,)
+        each. limit: how many times farther than usual is too far."""
+        shares = self._explained(observed, expected, share)
+        self._add(self._drift(slot, limit, shares, self._evidence(slot)), "opened")
+
+    def drift_over(self, slot: int, limit: float, reason: Reason) -> None:
+        """A drift is over, as of the device's latest reading."""
+        closed_at = int(self._devices.last_at[slot])
+        over = replace(self._drift(slot, limit), status=Status.CLOSED, closed_at=closed_at, close_reason=reason)
+        self._add(over, "closed")
+
+    def id_of_drift(self, slot: int) -> UUID:
+        d = self._devices
+        place = int(d.drift_offset[slot]), int(d.drift_position[slot]), int(d.drift_at[slot])
+        return self._id(slot, Kind.DRIFT, *place)
+
+    def _drift(
+        self,
+        slot: int,
+        limit: float,
+        shares: tuple[ChannelShare, ...] | None = None,
+        evidence: Evidence | None = None,
+    ) -> Alert:
+        """The device's drift, open. Its scores and threshold are multiples of how far its level went in health."""
+        d = self._devices
+        peak = float(d.drift_peak[slot])
+        return replace(
+            self._episode(slot, shares=shares, evidence=evidence),
+            id=self.id_of_drift(slot),
+            kind=Kind.DRIFT,
+            severity=Severity.WARNING,
+            opened_at=int(d.drift_at[slot]),
+            last_seen_at=int(d.last_at[slot]),
+            score_first=peak,
+            score_peak=peak,
+            score_last=peak,
+            threshold=limit,
+            readings=0,
+            first_offset=int(d.drift_offset[slot]),
+            last_offset=int(d.drift_offset[slot]),
+        )
+
     # --- commits -----------------------------------------------------------------------------------------------------
 
     def pending(self) -> list[AlertChange]:

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.bank import state_widths
+from sensord.detection.drift import Drifts
 from sensord.detection.episodes import Episodes
 from sensord.detection.intake import NEVER, Lines, Presence, State
 from sensord.detection.pages import seal, unseal
@@ -24,7 +25,7 @@ from sensord.readings import Floats, Integers
 
 PAGE = 1_024  # devices a page
 MAGIC = b"SNSDPAGE"
-STATE_FORMATS = (1, 2)  # read; the last is written
+STATE_FORMATS = (1, 2, 3)  # read; the last is written
 LEAST_CAPACITY = 64
 MOST_GROWTH = 16_384  # devices at once: 50 MB
 RING = 32  # last readings kept of each device
@@ -90,6 +91,15 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
         Field("score_last", "<f4"),
         Field("threshold", "<f4"),
         Field("critical", "|b1"),
+        # the level: see drift
+        Field("drift_level", "<f4", (channels,), of_bundle=True),
+        Field("drift_origin", "<f4", (channels,), of_bundle=True),
+        Field("drift_followed", "<i4", of_bundle=True),
+        Field("drift_phase", "|u1"),
+        Field("drift_at", "<i8"),
+        Field("drift_offset", "<i8"),
+        Field("drift_position", "<i4"),
+        Field("drift_peak", "<f4"),
         # the ring of last readings, of which one row is touched at a time: last, so that all else lies together;
         # expected is in channel units, as observed is
         Field(RINGS[0], "<i8", (RING,)),
@@ -173,6 +183,14 @@ class Devices:
     score_last: Floats
     threshold: Floats
     critical: NDArray[np.bool_]
+    drift_level: Floats
+    drift_origin: Floats
+    drift_followed: NDArray[np.int32]
+    drift_phase: NDArray[np.uint8]
+    drift_at: Integers
+    drift_offset: Integers
+    drift_position: NDArray[np.int32]
+    drift_peak: Floats
 
     def __init__(self, channels: int, state_size: int) -> None:
         self.fields = fields(channels, state_size)
@@ -279,6 +297,7 @@ class Devices:
             tuple(self.events(each.name) for each in EVENT_CHANNELS),
             Presence(*(columns[name] for name in Presence._fields)),
             Episodes(*(columns[name] for name in Episodes._fields)),
+            Drifts(*(columns[name] for name in Drifts._fields)),
         )
 
     def _lines(self) -> Lines:

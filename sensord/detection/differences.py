@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sensord.clock import MICROSECONDS
-from sensord.detection.alerts import Alert, Kind
+from sensord.detection.alerts import BESIDE_EPISODES, Alert, Kind
 
 SLACK_READINGS = 5  # so far apart may two alerts be that are taken for one: no more than it takes to open one
 
@@ -59,7 +59,7 @@ def end_of(alert: Alert) -> int:
 
 def _candidates(first: Sequence[Alert], second: Sequence[Alert], slack_us: int) -> Iterator[Pair]:
     """All that may be the same."""
-    of_device: dict[tuple[str, bool], list[Alert]] = defaultdict(list)
+    of_device: dict[tuple[str, Kind | None], list[Alert]] = defaultdict(list)
     for other in second:
         of_device[_track(other)].append(other)
     for one in first:
@@ -68,8 +68,8 @@ def _candidates(first: Sequence[Alert], second: Sequence[Alert], slack_us: int) 
                 yield one, other
 
 
-def _track(alert: Alert) -> tuple[str, bool]:
-    return alert.device_id, alert.kind is Kind.SILENT
+def _track(alert: Alert) -> tuple[str, Kind | None]:
+    return alert.device_id, alert.kind if alert.kind in BESIDE_EPISODES else None
 
 
 def _shared(one: Alert, other: Alert) -> int:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from sensord.clock import MICROSECONDS
 from sensord.compiled import plain
-from sensord.detection import devices, episodes, intake, silence
+from sensord.detection import devices, drift, episodes, intake, silence
 from sensord.detection.alerts import AlertChange, Reason
 from sensord.detection.channels.bank import constants_of
 from sensord.detection.chronicle import Chronicle, Origin
 from sensord.detection.devices import RING, Devices
+from sensord.detection.drift import DRIFTED, OUTLASTED, WENT_BACK
 from sensord.detection.episodes import CLOSED, ESCALATED, OPENED, OVERDUE
 from sensord.detection.intake import AGAIN, BROKEN, GAP
 from sensord.detection.scorer import Flags, Norms, Pace, shares
@@ -186,6 +187,8 @@ class Fleet:
             self._chronicle.closed(slot, Reason.CLEARED)
         if did & AGAIN:
             self._chronicle.seen_again(slot)
+        if did & (DRIFTED | WENT_BACK | OUTLASTED):
+            self._tell_drift(slot, did, batch.values[row], out.expected[row])
         if did & BROKEN:
             self._chronicle.closed(slot, Reason.RESET)
         elif did & OVERDUE:
@@ -201,6 +204,32 @@ class Fleet:
         hidden, channels = self.bundle.network.shape.hidden, len(self.bundle.channels)
         feedback = profiles.head[profile, :, hidden : hidden + channels]
         return np.asarray(shares(self._desk.room.deviation[None], profiles.precision[profile], feedback)[0])
+
+    def _tell_drift(self, slot: int, did: int, observed: Floats, expected: Floats) -> None:
+        if did & DRIFTED:
+            profile, levels = self._profile[slot], self.devices.state.drifts
+            gone = (levels.drift_level[slot] - levels.drift_origin[slot]) * self.bundle.profiles.scale[profile]
+            share = drift.shares(levels, slot, self._model.wander.usual[profile])
+            self._chronicle.drifted(slot, observed, expected - gone, share, self._drift_limit(slot))
+        if did & WENT_BACK:
+            self._end_drift(slot, Reason.STEADY)
+        if did & OUTLASTED:
+            self._end_drift(slot, Reason.NEW_NORMAL)
+
+    def _drift_limit(self, slot: int) -> float:
+        """0 where the bundle knows none: it has another one's drift to close."""
+        limit = self._model.wander.limit
+        return float(limit[self._profile[slot]]) if len(limit) else 0.0
+
+    def _end_drift(self, slot: int, reason: Reason) -> None:
+        """Close a drift, and unless it has gone back by itself let its level be the device's from here on."""
+        self._chronicle.drift_over(slot, self._drift_limit(slot), reason)
+        if reason is not Reason.STEADY:
+            drift.settle(self.devices.state.drifts, slot)
+
+    def _drifting(self, slots: Integers) -> list[int]:
+        """Those of them whose drift is open."""
+        return [int(slot) for slot in slots[self.devices.drift_phase[slots] == drift.OPEN]]
 
     def _take_for_normal(self, slot: int, reason: Reason) -> None:
         """Close the open episode, and let what the device shows now be its level."""
@@ -229,6 +258,11 @@ class Fleet:
             if (named := self._chronicle.id_of_silence(slot, int(devices.last_at[slot]))) in alert_ids:
                 self._end_silence(slot, Reason.ACCEPTED)
                 devices.absence[slot] = Absence.GIVEN_UP
+                devices.touch(np.array([slot]))
+                done.add(named)
+        for slot in self._drifting(np.arange(len(devices))):
+            if (named := self._chronicle.id_of_drift(slot)) in alert_ids:
+                self._end_drift(slot, Reason.ACCEPTED)
                 devices.touch(np.array([slot]))
                 done.add(named)
         return done
@@ -262,6 +296,8 @@ class Fleet:
             self._chronicle.closed(slot, reason)
         for slot in slots[devices.absence[slots] == Absence.SILENT].tolist():
             self._end_silence(slot, reason)
+        for slot in self._drifting(slots):
+            self._end_drift(slot, reason)
         self._chronicle.pending()  # while slots are still whose they were
 
     # --- silent devices ----------------------------------------------------------------------------------------------
@@ -293,6 +329,8 @@ class Fleet:
 
         Open episodes go on; the first reading after the swap is scored as if the bundle had been there all along.
         """
+        for slot in self._drifting(np.arange(len(self.devices))):
+            self._end_drift(slot, Reason.REPLACED)
         new = self._warmed(bundle, self.origin)
         new._chronicle.take_over(self._chronicle)
         return new
@@ -304,6 +342,7 @@ class Fleet:
         slots = np.arange(len(self.devices))
         silent = new.devices.absence[slots] == Absence.SILENT
         new.devices.absence[slots[silent]] = Absence.SPEAKS
+        new.devices.drift_phase[slots] = drift.STEADY
         new._watch_anew()
         for slot in np.flatnonzero(new.devices.phase[slots] != episodes.CALM).tolist():
             episodes.break_off(new.devices.state.episodes, slot)
@@ -405,6 +444,7 @@ def _model(bundle: Bundle, limits: Limits, device: str) -> intake.Model:
     return intake.Model(
         Norms.of(bundle.profiles),
         constants_of(bundle.profiles.events, len(bundle.channels)),
+        drift.wander_of(bundle.profiles.events, len(bundle.channels)),
         weights if device == "cpu" else weights._replace(kind=ELSEWHERE),
         Pace.of(bundle.manifest.tuning),
         episodes.Rules.of(bundle.manifest.tuning, _us(limits.max_episode_s)),

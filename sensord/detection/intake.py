@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensord.compiled import F32, compiled, copy, inlined
-from sensord.detection import episodes, scorer
+from sensord.detection import drift, episodes, scorer
 from sensord.detection.channels import bank
 from sensord.detection.channels.contract import Seen
 from sensord.detection.scorer import Counts, Flags, Memory, Norms, Room
@@ -29,6 +29,7 @@ LIMIT, UNKNOWN = scorer.RESIDUAL_LIMIT, F32(np.nan)
 _call, _advance, _break_off = episodes.call, episodes.advance, episodes.break_off
 _judge, _expect_next, _head, _restart = scorer.judge, scorer.expect_next, scorer.head, scorer.restart
 _judge_events = bank.judge
+_follow_level, _far, _advance_drift = drift.follow, drift.distance, drift.advance
 
 
 class Presence(NamedTuple):
@@ -65,6 +66,7 @@ class State(NamedTuple):
     events: bank.Columns
     presence: Presence
     episodes: episodes.Episodes
+    drifts: drift.Drifts
 
 
 class Model(NamedTuple):
@@ -73,6 +75,7 @@ class Model(NamedTuple):
 
     norms: Norms
     constants: bank.Columns
+    wander: drift.Wander
     weights: Weights
     pace: scorer.Pace
     rules: episodes.Rules
@@ -141,6 +144,21 @@ def _detect(
     _judge_events(seen, state.events, slot, model.constants, profile, accepting, desk.verdicts)
     state.presence.accepting[slot] = False
     return score, limit, alarmed
+
+
+@inlined
+def _drift(score: np.float32, state: State, slot: int, profile: int, where: episodes.Place, model: Model) -> int:
+    """What a reading does to its device's drift: bits; nothing while warming up."""
+    drifts, wander = state.drifts, model.wander
+    if np.isnan(score) or len(wander.limit) == 0 or wander.limit[profile] == 0:
+        return 0
+    if not _follow_level(drifts, slot, state.memory.baseline[slot], profile > 0):
+        return 0
+    far = _far(drifts, slot, wander.usual[profile])
+    did = _advance_drift(drifts, slot, where.at, where.offset, where.position, far, wander.limit[profile])
+    if drifts.drift_phase[slot] == drift.OPEN and where.at - drifts.drift_at[slot] > model.rules.longest:
+        did |= drift.OUTLASTED
+    return did
 
 
 @inlined
@@ -231,6 +249,7 @@ def take(
         called = _call(score, limit, alarmed, desk.verdicts)
         where = episodes.Place(at, batch.offsets[row], batch.positions[row])
         did = _advance(state.episodes, slot, where, called, score, limit, desk.verdicts, model.rules)
+        did |= _drift(score, state, slot, profile, where, model)
         presence.touched[slot // model.page] = True
 
         _write(row, slot, score, limit, called, state, desk, out)

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Select, and_, bindparam, false, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, and_, bindparam, false, func, insert, not_, or_, select, update
 
 from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Run, Severity, Status
 from sensord.errors import NotFound
@@ -190,13 +190,15 @@ def accepted(engine: Engine, fleet: str) -> set[UUID]:
 
 def episodes(engine: Engine, fleet: str) -> list[Episode]:
     """When the devices of a fleet alerted in its live run, but for what people have called false or accepted, and what
-    is like it. Silences have no readings. Raises StoreUnavailable.
+    is like it. Silences have no readings; a drift is what has to be learnt anew, unless it was called real. Raises
+    StoreUnavailable.
 
     It reads no more columns than a trainer may see.
     """
     a = alerts.c
     real = a.feedback == Feedback.REAL.value
-    unanswered = and_(a.feedback.is_(None), a.accepted_at.is_(None), a.suppressed_like.is_(None))
+    answered = or_(a.feedback.is_not(None), a.accepted_at.is_not(None), a.suppressed_like.is_not(None))
+    unanswered = and_(not_(answered), a.kind != Kind.DRIFT.value)
     of_fleet = a.fleet == fleet, a.run == suppression.LIVE, a.kind != Kind.SILENT.value
     ended_at = func.coalesce(a.closed_at, a.last_seen_at, type_=a.closed_at.type)
     chosen = select(a.device_id, a.opened_at, ended_at.label("ended_at"), func.coalesce(real, false()).label("real"))

@@ -23,10 +23,9 @@ from sensord.trainer.heads import Normal, Wide, foresight, head_equations
 from sensord.trainer.holes import WHOLE, Breaks
 from sensord.trainer.scaler import SCALE_FLOOR, Scaler, device_scaler, fleet_scaler
 from sensord.trainer.threads import threaded
-from sensord.trainer.threshold import HeldOut, ThresholdRule, calm_scores
+from sensord.trainer.threshold import HELD_OUT, HeldOut, ThresholdRule, calm_scores
 from sensord.trainer.trace import trace
 
-HELD_OUT = 0.25  # the last part of every history, for the expectation
 RIDGE = 100.0
 SHRINKAGE = 0.1  # of the diagonal of covariance and drift, added to them
 DRIFT_BLOCKS = 4  # parts of a history whose means show how far it drifts

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from sensord import spill
+from sensord.detection import drift
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.bank import highest_scores
 from sensord.detection.channels.contract import EventChannel, Past
@@ -17,12 +18,12 @@ from sensord.detection.scorer import RESIDUAL_LIMIT
 from sensord.model.bundle import Profiles, Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats, Integers
-from sensord.trainer.calibrate import HELD_OUT
 from sensord.trainer.holes import WHOLE, Breaks
 from sensord.trainer.offline import Recorded
 from sensord.trainer.threads import threaded
-from sensord.trainer.threshold import HeldOut, ThresholdRule
+from sensord.trainer.threshold import HELD_OUT, HeldOut, ThresholdRule
 from sensord.trainer.trace import trace
+from sensord.trainer.wander import learn_wander
 
 BUDGET_SHARE = 0.05  # of the alarm budget, for each event channel; the rest is the score's
 
@@ -38,10 +39,13 @@ def learn_events(
     """Each event channel's constants, a row for each profile, the limit first: (profile rows, 1 + constants_width)."""
     own = {name: row for row, name in enumerate(profiles.device_ids, start=1)}
     rows = np.array([own.get(device.device_id, 0) for device in devices])
-    pasts = _pasts(network, profiles, tuning, devices, rows, breaks)
-    fleet = _pasts(network, profiles, tuning, devices, np.zeros_like(rows), breaks) if rows.any() else pasts
+    pasts, own_wander = _pasts(network, profiles, tuning, devices, rows, breaks)
+    fleet, wander = (
+        _pasts(network, profiles, tuning, devices, np.zeros_like(rows), breaks) if rows.any() else (pasts, own_wander)
+    )
     of_row = [fleet, *([past] for past, row in sorted(zip(pasts, rows, strict=True), key=_row) if row)]
-    return {each.name: _constants(each, of_row, pasts, rows, rule, tuning) for each in EVENT_CHANNELS}
+    learnt = {each.name: _constants(each, of_row, pasts, rows, rule, tuning) for each in EVENT_CHANNELS}
+    return learnt | {drift.NAME: learn_wander(len(profiles), [past.at for past in pasts], rows, own_wander, wander)}
 
 
 def _row(pair: tuple[Past, int]) -> int:
@@ -75,14 +79,16 @@ def _pasts(
     devices: Sequence[Recorded],
     rows: Integers,
     breaks: Breaks,
-) -> list[Past]:
+) -> tuple[list[Past], Floats]:
+    """Histories as event channels see them, and how far each device's level went: (devices, 2, channels)."""
     broken = [breaks.get(device.device_id, ()) for device in devices]
     traces = trace(network, profiles, tuning, [device.values for device in devices], rows.tolist(), broken)
     scaled = spill.rows([len(device.at) for device in devices], (len(profiles.mean[0]),), np.float32)
     for device, row, z in zip(devices, rows, scaled, strict=True):
         np.divide(device.values - profiles.mean[row], profiles.scale[row], out=z)
         np.clip(z, -RESIDUAL_LIMIT, RESIDUAL_LIMIT, out=z)
-    return [Past(device.at, z, each.error) for device, z, each in zip(devices, scaled, traces, strict=True)]
+    pasts = [Past(device.at, z, each.error) for device, z, each in zip(devices, scaled, traces, strict=True)]
+    return pasts, np.stack([each.wander for each in traces])
 
 
 def _first_part(past: Past) -> Past:

@@ -21,7 +21,7 @@ from sensord.model.bundle import (
 )
 from sensord.model.network import Network
 from sensord.readings import Floats
-from sensord.trainer.calibrate import HELD_OUT, calibrate, held_out_error
+from sensord.trainer.calibrate import calibrate, held_out_error
 from sensord.trainer.event_channels import learn_events
 from sensord.trainer.fit import FitOptions, baseline_trunk, fit_trunk
 from sensord.trainer.history import History
@@ -29,7 +29,7 @@ from sensord.trainer.holes import pieces
 from sensord.trainer.offline import watch
 from sensord.trainer.ranks import ALONE, Ranks
 from sensord.trainer.scaler import device_scaler, fleet_scaler
-from sensord.trainer.threshold import DAY_S, AlarmBudget, ThresholdRule
+from sensord.trainer.threshold import DAY_S, HELD_OUT, AlarmBudget, ThresholdRule
 
 SHORTEST_PIECE = 2  # readings: one to see, one to expect
 

@@ -13,6 +13,7 @@ from sensord.readings import Floats
 from sensord.trainer.tail import Tail
 
 DAY_S = 86_400.0
+HELD_OUT = 0.25  # the last part of every history, for the expectation
 ENOUGH = 50  # openings that a tail is fitted to; what happens oftener is counted
 SELDOM = 0.99
 YOUNG = 1_000  # readings: a shorter history is young

@@ -8,13 +8,13 @@ import pytest
 
 from sensord.model.bundle import Bundle, Channel
 from sensord.simulate import FleetPlan, simulate
-from sensord.trainer.calibrate import HELD_OUT
 from sensord.trainer.fit import FitOptions
 from sensord.trainer.gate.planted import BETWEEN, LENGTH, Planted, plant
 from sensord.trainer.gate.verdict import Case, Verdict, as_many_heads, at_least, judge
 from sensord.trainer.history import History
 from sensord.trainer.job import Trained, TrainOptions, train, trial_of
 from sensord.trainer.offline import Recorded
+from sensord.trainer.threshold import HELD_OUT
 
 OPTIONS = TrainOptions("pumps", alarm_budget=0.2, fit=FitOptions(steps=5, hidden=8))
 

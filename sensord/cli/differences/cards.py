@@ -43,6 +43,9 @@ def _facts(alert: Alert) -> list[str]:
     score = f"score up to {figure(alert.score_peak)} against a threshold of {figure(alert.threshold)}"
     if alert.kind is Kind.SILENT:
         score = f"silent for {figure(alert.score_peak)} s; {figure(alert.threshold)} s are allowed"
+    if alert.kind is Kind.DRIFT:
+        gone, allowed = figure(alert.score_peak), figure(alert.threshold)
+        score = f"its level has gone {gone} times as far as in health; {allowed} are allowed"
     told = [
         f"<b>{alert.severity.value} {alert.kind.value.replace('_', ' ')}</b> from "
         f"{time_text(instant(alert.opened_at))}, {until}{closed}; {score}.",

@@ -15,12 +15,11 @@ from sensord.detection.alerts import Alert
 from sensord.detection.baselines import BASELINES, Expectation
 from sensord.detection.fleet import Observation
 from sensord.model.bundle import Bundle
-from sensord.trainer.calibrate import HELD_OUT
 from sensord.trainer.events import GRACE_READINGS, Span, match
 from sensord.trainer.gate.planted import plant
 from sensord.trainer.history import History
 from sensord.trainer.offline import Recorded, watch
-from sensord.trainer.threshold import DAY_S
+from sensord.trainer.threshold import DAY_S, HELD_OUT
 
 CHANCE = 0.01  # what happens by chance less often than this is no chance
 SLACK = 1.05  # an error within this factor of another is as good: seeds and what is left out differ by as much
