@@ -35,6 +35,7 @@ GRANT SELECT (
     fleet, device_id, kind, run, opened_at, last_seen_at, closed_at, feedback, accepted_at, suppressed_like
 ) ON alerts TO sensord_trainer;
 GRANT SELECT (fleet, device, from_at, to_at) ON windows TO sensord_trainer;
+GRANT SELECT (fleet, device_id, first_seen) ON devices TO sensord_trainer;
 
 -- People and dashboards: read all but the devices' state.
 GRANT SELECT ON alerts, alert_events, dead_letters, gaps, partition_progress, devices, bundles, bundle_moves, windows

@@ -19,7 +19,8 @@ from sensord.errors import BundleInvalid, GateRefused, SettingsInvalid
 from sensord.model.bundle import Bundle, Packed, unpack
 from sensord.model.signature import SigningKey, TrustedKeys
 from sensord.settings import Settings
-from sensord.store.alerts import episodes
+from sensord.store.alerts import drifting, episodes
+from sensord.store.devices import first_seen
 from sensord.store.registry import Over, Registry, StoredBundle
 from sensord.store.schema import microseconds
 from sensord.store.windows import times
@@ -32,6 +33,7 @@ from sensord.trainer.history import History, Range, from_records, from_tables
 from sensord.trainer.holes import NO_HOLES, Cause, Hole, Holes
 from sensord.trainer.job import Trained, TrainOptions, lend_a_hand, trial_of
 from sensord.trainer.job import train as learn
+from sensord.trainer.need import Learnt, Standing, Terms, reasons
 from sensord.trainer.ranks import joined
 
 
@@ -46,6 +48,7 @@ from sensord.trainer.ranks import joined
 @click.option("--promote", is_flag=True, help="Make the bundle current, if the gate lets it through.")
 @click.option("--force", is_flag=True, help="Promote it whatever the gate has against it.")
 @click.option("--keep-alerts", is_flag=True, help="Learn from readings in windows and alerts too.")
+@click.option("--if-needed", is_flag=True, help="Only where the current bundle is due; for timers.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Write the bundle here, not to the registry."
 )
@@ -63,6 +66,7 @@ def train(
     promote: bool,
     force: bool,
     keep_alerts: bool,
+    if_needed: bool,
     out: Path | None,
 ) -> None:
     """Learn a bundle from FILE..., or from the fleet's topics, calibrate, evaluate and publish it.
@@ -72,6 +76,9 @@ def train(
 
     What lies in a window is left out, and in an alert of the live run, unless that was called false or accepted: what
     nobody has answered may be a fault. With --out no database is asked.
+
+    --if-needed learns where no bundle is current, or it is too old, or devices have drifted since it was made, or many
+    are new, or the settings demand other channels; else it says so and ends well.
     """
     settings = settings_of(ctx, {"trainer.seed": seed})
     key = _signing_key(settings, promote)
@@ -80,7 +87,11 @@ def train(
         raise click.UsageError("--force goes with --promote")
     if out is not None and promote:
         raise click.UsageError("--promote needs the registry, --out leaves it out")
+    if out is not None and if_needed:
+        raise click.UsageError("--if-needed asks the registry, --out leaves it out")
     name = _fleet(settings, fleet)
+    if if_needed and not _needed(settings, name):
+        return
     options = _options(settings, name, alarm_budget)
     wanted = Range(_microseconds(since), _microseconds(until), history_rows)
     holes = NO_HOLES if keep_alerts or out is not None else _holes(settings, name)
@@ -104,6 +115,30 @@ def train(
     else:
         gate = Gate(trained, history, options, force) if promote else None
         _publish(settings, name, packed, gate)
+
+
+def _needed(settings: Settings, name: str) -> bool:
+    """Whether the fleet's bundle is due, and say why."""
+    terms, now = Terms(settings.trainer.max_age_days, settings.trainer.new_devices_share), SystemClock().now()
+    with engine_of(settings.store) as engine:
+        learnt = _learnt(Registry(engine), name)
+        drifted = drifting(engine, name, learnt.made_at) if learnt else set[str]()
+        standing = Standing(_configured_channels(settings, name), first_seen(engine, name), drifted)
+    found = reasons(learnt, standing, terms, now)
+    for reason in found:
+        click.echo(f"needed: {reason}")
+    if not found:
+        click.echo(f"not needed: fleet {name} has a bundle that is young enough, and nothing has drifted or is new")
+    return bool(found)
+
+
+def _learnt(registry: Registry, name: str) -> Learnt | None:
+    """The current bundle; None where there is none, or none that can be read."""
+    bundle = _readable(registry.current(name))
+    if bundle is None:
+        return None
+    [row] = [row for row in registry.list(name) if row.bundle_id == bundle.id]
+    return Learnt(bundle.id, microseconds(row.created_at), bundle.channels, frozenset(bundle.profiles.device_ids))
 
 
 def _fleet(settings: Settings, fleet: str | None) -> str:

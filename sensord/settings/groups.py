@@ -215,6 +215,10 @@ class TrainerSettings(Group):
     """Where the trunk is fitted."""
     signing_key: FilePath | None = None
     """Private key, a PEM file that only its owner can read; signs every new bundle."""
+    max_age_days: float = Field(30.0, gt=0)
+    """Age of the current bundle, days, from which `train --if-needed` learns a new one."""
+    new_devices_share: float = Field(0.1, ge=0, le=1)
+    """Share of a fleet's devices that came after the current bundle, above which `train --if-needed` learns."""
 
 
 class ModelSettings(Group):

@@ -207,6 +207,17 @@ def episodes(engine: Engine, fleet: str) -> list[Episode]:
         return [Episode(row.device_id, row.opened_at, row.ended_at, bool(row.real)) for row in rows]
 
 
+def drifting(engine: Engine, fleet: str, since: int) -> set[str]:
+    """Devices of which a drift was told in a fleet's live run, event time, but for those that people have answered
+    otherwise than as real. since: microseconds. Raises StoreUnavailable.
+    """
+    a = alerts.c
+    drifts = a.fleet == fleet, a.run == Run.LIVE.value, a.kind == Kind.DRIFT.value, a.opened_at >= instant(since)
+    stands = func.coalesce(a.feedback, Feedback.REAL.value) == Feedback.REAL.value
+    with reading(engine) as connection:
+        return set(connection.scalars(select(a.device_id).where(*drifts, stands, a.accepted_at.is_(None))))
+
+
 def _narrowed(chosen: Select[*tuple[object, ...]], filters: AlertFilter) -> Select[*tuple[object, ...]]:
     equal = {"fleet": filters.fleet, "severity": filters.severity, "kind": filters.kind, "run": filters.run}
     chosen = chosen.where(*(alerts.c[name] == str(value) for name, value in equal.items() if value is not None))

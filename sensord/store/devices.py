@@ -26,7 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sensord.detection.alerts import Run, Status
 from sensord.readings import Partition
 from sensord.store.database import insert_into, matches, reading, row_as
-from sensord.store.schema import alerts, devices, instant
+from sensord.store.schema import alerts, devices, instant, microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,14 @@ def list_devices(
         chosen = chosen.where(matches(devices.c.device_id, device))
     with reading(engine) as connection:
         return [row_as(DeviceRow, row) for row in connection.execute(chosen.limit(limit))]
+
+
+def first_seen(engine: Engine, fleet: str) -> dict[str, int]:
+    """When each device of a fleet was first seen, event time: microseconds. Raises StoreUnavailable."""
+    d = devices.c
+    with reading(engine) as connection:
+        rows = connection.execute(select(d.device_id, d.first_seen).where(d.fleet == fleet))
+        return {row.device_id: microseconds(row.first_seen) for row in rows}
 
 
 def write(connection: Connection, fleet: str, partition: Partition, seen: Sequence[DeviceSeen]) -> None:

@@ -98,6 +98,66 @@ def test_a_damaged_current_bundle_does_not_keep_a_good_one_out(on_rows: Sensord,
     assert any(line.endswith(": current") for line in said)
 
 
+# --- where it is needed ----------------------------------------------------------------------------------------------
+
+
+def moved(sensord: Sensord) -> list[str]:
+    return [
+        row["bundle_id"] for row in json.loads(sensord("model", "history", "--fleet", "pumps", "--format", "json").out)
+    ]
+
+
+def test_a_timer_learns_only_what_is_due(on_rows: Sensord, tmp_path: Path) -> None:
+    file = write(tmp_path / "good.csv", swinging(seed=1))
+    first = train(on_rows, file, "--if-needed")
+    assert first[0] == "needed: no bundle is current that could be read"
+    assert first[-1].endswith(": current")
+    before = moved(on_rows)
+    (tmp_path / "none.csv").write_text("no history")
+    said = train(on_rows, "none.csv", "--if-needed")
+    assert said[0].startswith("not needed: fleet pumps has a bundle"), "and reads nothing"
+    assert moved(on_rows) == before
+    aged = on_rows(
+        *("train", file, "--fleet", "pumps", "--if-needed", "--seed", "7"),
+        environ=QUICK | {"SENSORD_TRAINER__MAX_AGE_DAYS": "0.0000001"},
+    )
+    assert "days old, more than 1e-07" in aged.out
+    assert len(moved(on_rows)) == len(before) + 1
+
+
+def test_a_drift_that_stands_makes_it_due(on_rows: Sensord, tmp_path: Path) -> None:
+    file = write(tmp_path / "good.csv", swinging(seed=1))
+    train(on_rows, file)
+    engine = open_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    with writing(engine) as connection:  # an alert that is there already turns out to be a drift, and a new one
+        connection.execute(text("UPDATE alerts SET kind = 'drift', run = 'live', opened_at = '2100-01-01 00:00:00'"))
+        connection.execute(text("UPDATE alerts SET feedback = NULL, accepted_at = NULL"))
+    said = train(on_rows, file, "--if-needed", "--seed", "7")
+    assert said[0].startswith("needed: drifted since: pump-")
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE alerts SET feedback = 'false_alarm'"))
+    assert train(on_rows, file, "--if-needed")[0].startswith("not needed")
+    engine.dispose()
+
+
+def test_a_run_that_fails_leaves_everything_as_it_was(on_rows: Sensord, tmp_path: Path) -> None:
+    train(on_rows, write(tmp_path / "good.csv", swinging(seed=1)))
+    before = moved(on_rows)
+    (tmp_path / "short.csv").write_text("device_id,timestamp,heat,flow\npump-1,1700000000000,1,2\n")
+    ended = on_rows(
+        *("train", "short.csv", "--fleet", "pumps", "--if-needed", "--promote"),
+        environ=QUICK | {"SENSORD_TRAINER__MAX_AGE_DAYS": "0.0000001"},
+    )
+    assert ended.code == 1
+    assert moved(on_rows) == before
+
+
+def test_if_needed_asks_the_registry(sensord: Sensord) -> None:
+    ended = sensord("train", "--fleet", "pumps", "--if-needed", "--out", "bundle")
+    assert ended.code == 2
+    assert "--if-needed asks the registry" in ended.err
+
+
 # --- what is left out ------------------------------------------------------------------------------------------------
 
 

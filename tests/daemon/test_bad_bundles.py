@@ -18,8 +18,8 @@ GOOD = packed(seed=7)
 
 
 @pytest.fixture
-def here(store_url: str) -> Iterator[World]:
-    with world(store_url) as made:
+def here(sqlite_url: str) -> Iterator[World]:
+    with world(sqlite_url) as made:
         yield made
 
 

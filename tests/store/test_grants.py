@@ -18,6 +18,7 @@ from sensord.store.alerts import (
     Feedback,
     accept,
     acknowledge,
+    drifting,
     episodes,
     feedback,
     history,
@@ -25,7 +26,7 @@ from sensord.store.alerts import (
 )
 from sensord.store.database import check, connect_within, open_engine, upgrade
 from sensord.store.dead_letters import list_dead_letters
-from sensord.store.devices import DeviceSeen, list_devices
+from sensord.store.devices import DeviceSeen, first_seen, list_devices
 from sensord.store.progress import Progress, Snapshot
 from sensord.store.registry import Registry
 from sensord.store.runs import alerts_of, keep
@@ -183,6 +184,8 @@ def test_the_trainer_sees_when_alerts_and_windows_were(roles: Roles) -> None:
     add_window(roles["operator"], "pumps", None, *HOUR, WindowKind.EXCLUDE, None, "ann", NOW)
     assert episodes(roles["trainer"], "pumps") == [Episode("pump-7", instant(NOW), instant(NOW), real=False)]
     assert times(roles["trainer"], "pumps") == [WindowTime(None, *HOUR)]
+    assert drifting(roles["trainer"], "pumps", 0) == set()
+    assert first_seen(roles["trainer"], "pumps") == {}
 
 
 def test_people_read_and_those_who_may_answer(roles: Roles) -> None:
@@ -230,9 +233,21 @@ def test_the_daemon_can_t_change_what_people_said_nor_where_an_alert_began(roles
     assert denied(roles["daemon"], "UPDATE dead_letters SET detail = detail")
 
 
-def test_the_daemon_can_t_publish_or_promote(roles: Roles) -> None:
-    assert denied(roles["daemon"], "UPDATE bundles SET stage = 'current'")
+def test_the_daemon_rolls_back_what_does_harm(roles: Roles) -> None:
+    trainer = Registry(roles["trainer"])
+    for seed in (1, 2):
+        one = packed(seed=seed)
+        trainer.publish("pumps", one.bundle_id, one.manifest, one.weights, one.sha256, NOW, "ann", b"{}")
+        trainer.promote("pumps", one.bundle_id, NOW, "ann")
+    before = Registry(roles["daemon"]).condemn("pumps", one.bundle_id, NOW, "daemon", "its states are not finite")
+    assert trainer.current_id("pumps") == before == packed(seed=1).bundle_id
+
+
+def test_the_daemon_can_t_publish_nor_change_what_a_bundle_holds_or_replaced(roles: Roles) -> None:
     assert denied(roles["daemon"], "INSERT INTO bundles (fleet) VALUES ('pumps')")
+    for column in ("manifest", "weights", "sha256", "signature", "bundle_id", "replaced", "promoted_at"):
+        assert denied(roles["daemon"], f"UPDATE bundles SET {column} = {column}"), column
+    assert denied(roles["daemon"], "UPDATE bundle_moves SET why = 'none'")
 
 
 def test_the_trainer_sees_no_whole_alert_and_can_t_change_a_bundle_s_content(roles: Roles) -> None:
