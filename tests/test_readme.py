@@ -30,7 +30,7 @@ from sensord.cli.main import EXIT_INTERRUPTED
 from sensord.cli.main import sensord as root
 from sensord.clock import MICROSECONDS
 from sensord.daemon.policy import Pace
-from sensord.detection.alerts import AlertChange, Kind, Severity, Status
+from sensord.detection.alerts import BESIDE_EPISODES, AlertChange, Kind, Severity, Status
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.devices import RING
 from sensord.detection.likeness import GROWN, GROWN_ELSEWHERE, OF_LEVELS, SIMILAR
@@ -278,7 +278,7 @@ def test_the_kinds_that_count_as_one_pattern_are_named() -> None:
 
 def test_every_kind_of_alert_is_listed() -> None:
     assert {cell.strip("`") for cell in first_column(section("Kinds of alert"))} == set(Kind)
-    calling = {each.kind for each in EVENT_CHANNELS} | {Kind.ANOMALY, Kind.SILENT}
+    calling = {each.kind for each in EVENT_CHANNELS} | {Kind.ANOMALY, *BESIDE_EPISODES}
     assert calling == set(Kind), "a kind that nothing calls"
 
 
