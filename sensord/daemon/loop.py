@@ -8,22 +8,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 import structlog
 
 from sensord.clock import Clock
 from sensord.daemon.at_once import AtOnce
 from sensord.daemon.losses import Place, lost_offsets
-from sensord.daemon.models import Models, Wanted
+from sensord.daemon.models import Models
 from sensord.daemon.owner import Owner
 from sensord.daemon.policy import Backoff, Pace, Quality, Standstill, Timer
 from sensord.daemon.probation import Probation
 from sensord.daemon.shard import Progressed, Saving, Shard, StateCopy
+from sensord.daemon.swaps import Swaps, devices_of
 from sensord.daemon.watchdog import Watchdog
-from sensord.detection.alerts import BESIDE_EPISODES, AlertChange, Run
+from sensord.detection.alerts import Run
 from sensord.detection.chronicle import Origin
-from sensord.detection.fleet import Fleet, Limits, Outcome
+from sensord.detection.fleet import Fleet, Limits
 from sensord.detection.reorder import REORDER_PAGE, Reorder
 from sensord.errors import BundleAwaited, OffsetsLost, PartitionLost, SensordError, StoreUnavailable, Unreachable
 from sensord.metrics import Metrics
@@ -35,15 +35,12 @@ from sensord.stream.source import Batch, Bounds, Source
 
 log = structlog.get_logger()
 
-Bundles: TypeAlias = Mapping[tuple[str, str], Wanted]  # by fleet, and the id of the bundle that scores
-
 ACCEPT_GAP = "to go on without what is lost, run once with --accept-gap"
 ADOPTING_S = 5.0  # then it polls, or the group and the watchdog would give up who adopts many
 CROWDED = 1.1  # times the devices that a partition may have: no commit without making room
 OVERCROWDED = 2.0  # times: nothing more is taken in before there is room
 PART_BYTES = 128 << 10  # taken in at a time where room is short: one poll may bring tens of thousands of new devices
 LEAST_BYTES = 32  # of a reading
-SWAPPED_AT_ONCE = 2_048  # devices that move to another bundle in one turn, or one partition: the stream stands still
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +118,8 @@ class Loop:
         self._standstill = Standstill(rules.pace.standstill_s)
         self._feeder = feeder or ThreadPoolExecutor(1, "feeder")
         self._saver = saver or AtOnce()
+        self._swaps = Swaps(models, Probation(rules.probation_s), self._saver, str(rules.owner), clock)
         self._feeding: Future[list[tuple[Shard, list[Progressed]]]] | None = None
-        self._probation = Probation(rules.probation_s)
-        self._looking: Future[Bundles] | None = None  # what there is in the registry
-        self._wanted: Bundles = {}
         self._log_answers = True  # when it was last asked, or since it last brought something
 
     @property
@@ -205,8 +200,7 @@ class Loop:
         for shard, told in feeding.result():
             for progressed in told:
                 self._metrics.progressed(shard.name, progressed)
-                seen, used = progressed.observation, shard.fleet.bundle.id
-                self._probation.observed(shard.name, used, len(seen.outcome), seen.count(Outcome.RESET))
+                self._swaps.observed(shard, progressed)
             if shard.held:
                 self._hold(shard)
 
@@ -226,7 +220,7 @@ class Loop:
         self._end_feeding()
         self._wait_for_saver()
         self._end_saving()
-        self._forget_wanted()
+        self._swaps.forget()
         self._save(boundary=True)
         self._begin_saving()
         self._wait_for_saver()
@@ -268,7 +262,7 @@ class Loop:
                     continue
                 del self._unclaimed[partition]
                 self._source.start(partition, self.shards[partition].position)
-                self._forget_wanted()  # whoever had it may know of later moves
+                self._swaps.forget()  # whoever had it may know of later moves
                 adopted.add(partition)
                 if self._clock.monotonic() - began > ADOPTING_S:
                     break
@@ -458,8 +452,7 @@ class Loop:
             if boundary:
                 self._take_up_acceptances()
                 self._evict_surplus()
-                self._look_for_bundles()
-            self._roll_back_harmful()
+                self._swaps.look(self.shards.values())
             self._swap_models()
             while checkpoints := [shard.checkpoint() for shard in self.shards.values() if shard.worth_saving]:
                 try:
@@ -477,9 +470,7 @@ class Loop:
             self.shards[checkpoint.partition].settle(checkpoint, now)
         self._source.hint({checkpoint.partition: checkpoint.next_offset for checkpoint in checkpoints})
         self._metrics.committed(checkpoints, committed.conflicts)
-        for checkpoint in checkpoints:
-            for model_id, opened in Counter(_opened(checkpoint.alerts)).items():
-                self._probation.opened(checkpoint.fleet, model_id, opened)
+        self._swaps.committed(checkpoints)
 
     def _begin_saving(self) -> None:
         """Have snapshots written of copies, while the stream goes on."""
@@ -511,7 +502,8 @@ class Loop:
         """Tell what this process holds."""
         for shard in self.shards.values():
             self._metrics.scores_with(shard.name, shard.fleet.bundle.id)
-        self._metrics.holds(Counter(shard.name for shard in self.shards.values()), self._held_devices())
+        partitions = Counter(shard.name for shard in self.shards.values())
+        self._metrics.holds(partitions, devices_of(self.shards.values()))
 
     def _take_up_acceptances(self) -> None:
         """Close what people have called normal; only here, so that the snapshot that a replay starts at has it."""
@@ -553,70 +545,11 @@ class Loop:
                 self._metrics.evicted(shard.name, gone)
                 log.warning("devices evicted", partition=str(shard.partition), gone=gone, kept=len(shard.fleet.devices))
 
-    # --- bundles -----------------------------------------------------------------------------------------------------
-
-    def _look_for_bundles(self) -> None:
-        """Ask the registry, and load and verify what is new there, on the thread that writes snapshots."""
-        if self._looking is None:
-            scoring = {(shard.name, shard.fleet.bundle.id): shard.fleet.bundle for shard in self.shards.values()}
-            self._looking = self._saver.submit(
-                lambda: {(name, used): self._models.wanted(name, bundle) for (name, used), bundle in scoring.items()}
-            )
-
-    def _roll_back_harmful(self) -> None:
-        """Have the registry name the bundle of before again, for all daemons; all move back as to any other."""
-        for trial, reason in self._probation.harmful(self._clock.monotonic(), self._held_devices()):
-            self._models.condemn(trial.fleet, trial.new, self._clock.now(), str(self._rules.owner), reason)
-            self._probation.end(trial)
-            self._forget_wanted()
-            self._look_for_bundles()
-
-    def _held_devices(self) -> Counter[str]:
-        """By fleet."""
-        devices = Counter[str]()
-        for shard in self.shards.values():
-            devices[shard.name] += len(shard.fleet.devices)
-        return devices
-
-    def _forget_wanted(self) -> None:
-        self._looking, self._wanted = None, {}
-
     def _swap_models(self) -> None:
-        """Move to bundles that were promoted, or are to be scored beside.
-
-        The commit that follows is a snapshot, so that a replay from any snapshot uses that snapshot's bundles. Not all
-        at once: the stream stands still for it.
-        """
-        if self._looking is not None and self._looking.done():
-            looking, self._looking = self._looking, None
-            self._wanted = looking.result()
-        moved = 0
-        for shard in self.shards.values():
-            wanted = self._wanted.get((shard.name, shard.fleet.bundle.id))
-            fits = not moved or moved + len(shard.fleet.devices) <= SWAPPED_AT_ONCE
-            if wanted is not None and fits and not shard.replaying and shard.saving is None:
-                moved += len(shard.fleet.devices) * self._move(shard, wanted)
-        in_use = {shard.fleet.bundle.id for shard in self.shards.values()}
-        in_use |= {shard.shadow_id for shard in self.shards.values() if shard.shadow_id is not None}
-        in_use |= {one.id for wanted in self._wanted.values() for one in (wanted.current, wanted.shadow) if one}
-        self._models.keep_only(in_use)
-
-    def _move(self, shard: Shard, wanted: Wanted) -> int:
-        """Have a shard scored by what is wanted; returns how many times its devices had to be warmed."""
-        old, moves = shard.fleet.bundle, 0
-        if wanted.current.id != old.id:
-            log.info(
-                "swapping", partition=str(shard.partition), offset=shard.position, old=old.id, new=wanted.current.id
-            )
-            shard.swap(wanted.current)
-            self._probation.begin(shard.name, old.id, wanted.current.id, self._clock.monotonic())
-            moves += 1
-        new = wanted.shadow and wanted.shadow.id
-        if new != shard.shadow_id:
-            log.info("shadow", partition=str(shard.partition), offset=shard.position, old=shard.shadow_id, new=new)
-            shard.score_beside(wanted.shadow)
-            moves += new is not None
-        return moves
+        """Move to newly promoted bundles, and away from what does harm."""
+        shards = list(self.shards.values())
+        self._swaps.roll_back(shards)
+        self._swaps.move(shards)
 
     # --- trouble -----------------------------------------------------------------------------------------------------
 
@@ -637,9 +570,3 @@ class Loop:
         wait_s = self._retry.fail(self._clock.monotonic())
         self._metrics.store_failed()
         log.error("database unavailable", cause=str(error), retry_in_s=wait_s)
-
-
-def _opened(changes: Sequence[AlertChange]) -> list[str]:
-    """The bundle of each episode that was opened."""
-    alerts = [change.alert for change in changes if "opened" in change.events]
-    return [alert.model_id for alert in alerts if alert.run == Run.LIVE and alert.kind not in BESIDE_EPISODES]
