@@ -123,5 +123,9 @@ class SpillFull(SensordError):
     """The folder of temporary files has no room for what is larger than memory; names it and how to choose another."""
 
 
+class StudyUnusable(SensordError):
+    """A study's file holds no study, or that of another history or other settings; says which."""
+
+
 class RankLost(SensordError):
     """Training with several processes, and one of them is gone or can't be reached; nothing was published."""

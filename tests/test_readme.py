@@ -48,6 +48,7 @@ from sensord.trainer.calibrate import OWN_PROFILE
 from sensord.trainer.evaluation.protocols import SKAB_HISTORY
 from sensord.trainer.history import Needs
 from sensord.trainer.holes import MARGIN, SHORTEST
+from sensord.trainer.search.merit import FEWEST_FAULTS, READINGS_FOR_A_FAULT
 from tests.cli.rows import alert
 
 ROOT = Path(__file__).parents[1]
@@ -242,6 +243,8 @@ def test_the_numbers_are_the_code_s() -> None:
         f"a peak of at most {GROWN:g} times as many thresholds, or {GROWN_ELSEWHERE:g} times where another",
         f"with {MARGIN} readings around",
         f"of fewer than {SHORTEST} readings go with them",
+        f"at least {FEWEST_FAULTS} planted faults",
+        f"from about {READINGS_FOR_A_FAULT:,} readings on",
         f"the first {SKAB_HISTORY} rows of each file",
         f"({VALUE_LIMIT >> 10} KiB at most)",
         f"value is over {VALUE_LIMIT >> 10} KiB",

@@ -22,6 +22,7 @@ COMMANDS = {
     "devices": Entry("sensord.cli.devices:devices", "List the devices that were seen."),
     "dead-letters": Entry("sensord.cli.dead_letters:dead_letters", "List what could not become a reading."),
     "train": Entry("sensord.cli.train:train", "Learn a bundle from history, calibrate, evaluate and publish it."),
+    "tune": Entry("sensord.cli.tune:tune", "Search by history alone for settings that train better bundles."),
     "model": Entry("sensord.cli.model:model", "List, show, promote, roll back, export and import bundles."),
     "score": Entry("sensord.cli.score:score", "Score files offline, through the daemon's own scoring code."),
     "evaluate": Entry("sensord.cli.evaluate:evaluate", "Measure detection on a labelled data set."),

@@ -1,19 +1,18 @@
 """`sensord train`: history in, a published bundle out."""
 
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import click
-import torch
 from rich.table import Table
 
 from sensord.cli.context import engine_of, settings_of
+from sensord.cli.histories import Asked, history_options
 from sensord.cli.model_files import packed_of
-from sensord.cli.options import Time, person
+from sensord.cli.options import person
 from sensord.cli.output import console
-from sensord.cli.recordings import Report, file_options, progress_bars
-from sensord.clock import MICROSECONDS, SystemClock
+from sensord.cli.recordings import progress_bars
+from sensord.clock import SystemClock
 from sensord.detection.baselines import Expectation
 from sensord.errors import BundleInvalid, GateRefused, SettingsInvalid
 from sensord.model.bundle import Bundle, Packed, unpack
@@ -24,12 +23,8 @@ from sensord.store.devices import first_seen
 from sensord.store.registry import Over, Registry, StoredBundle
 from sensord.store.schema import microseconds
 from sensord.store.windows import times
-from sensord.stream.decoders.json import JsonDecoder
-from sensord.stream.files import FileOptions, read_tables
-from sensord.stream.ranges import read_range
-from sensord.trainer.fit import FitOptions
 from sensord.trainer.gate.verdict import Case, Verdict, judge
-from sensord.trainer.history import History, Range, from_records, from_tables
+from sensord.trainer.history import History
 from sensord.trainer.holes import NO_HOLES, Cause, Hole, Holes
 from sensord.trainer.job import Trained, TrainOptions, lend_a_hand, trial_of
 from sensord.trainer.job import train as learn
@@ -38,13 +33,7 @@ from sensord.trainer.ranks import joined
 
 
 @click.command("train")
-@file_options
-@click.option("--fleet", help="Fleet that the bundle is for; may be left out where the settings name just one.")
-@click.option("--history-rows", type=click.IntRange(min=1), help="Take only so many readings of each device.")
-@click.option("--since", type=Time(), help="Take readings from this time on; without FILE: of the fleet's topics.")
-@click.option("--until", type=Time(), help="Take readings before this time.")
-@click.option("--alarm-budget", type=click.FloatRange(min=0, min_open=True), help="Overrides the fleet's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Overrides trainer.seed.")
+@history_options
 @click.option("--promote", is_flag=True, help="Make the bundle current, if the gate lets it through.")
 @click.option("--force", is_flag=True, help="Promote it whatever the gate has against it.")
 @click.option("--keep-alerts", is_flag=True, help="Learn from readings in windows and alerts too.")
@@ -55,14 +44,7 @@ from sensord.trainer.ranks import joined
 @click.pass_context
 def train(
     ctx: click.Context,
-    files: tuple[Path, ...],
-    file_options: FileOptions,
-    fleet: str | None,
-    history_rows: int | None,
-    since: datetime | None,
-    until: datetime | None,
-    alarm_budget: float | None,
-    seed: int | None,
+    asked: Asked,
     promote: bool,
     force: bool,
     keep_alerts: bool,
@@ -80,27 +62,20 @@ def train(
     --if-needed learns where no bundle is current, or it is too old, or devices have drifted since it was made, or many
     are new, or the settings demand other channels; else it says so and ends well.
     """
-    settings = settings_of(ctx, {"trainer.seed": seed})
+    settings = settings_of(ctx, asked.overrides)
     key = _signing_key(settings, promote)
-    _check_device(settings)
     if force and not promote:
         raise click.UsageError("--force goes with --promote")
     if out is not None and promote:
         raise click.UsageError("--promote needs the registry, --out leaves it out")
     if out is not None and if_needed:
         raise click.UsageError("--if-needed asks the registry, --out leaves it out")
-    name = _fleet(settings, fleet)
-    if if_needed and not _needed(settings, name):
+    options = asked.options(settings)
+    if if_needed and not _needed(settings, options.fleet):
         return
-    options = _options(settings, name, alarm_budget)
-    wanted = Range(_microseconds(since), _microseconds(until), history_rows)
-    holes = NO_HOLES if keep_alerts or out is not None else _holes(settings, name)
+    holes = NO_HOLES if keep_alerts or out is not None else _holes(settings, options.fleet)
     with joined(options.fit.device) as ranks, progress_bars(shown=ranks.leads) as report:
-        if files:
-            chosen = file_options.channels or _configured_channels(settings, name)
-            history = from_tables(read_tables(files, file_options), chosen, wanted, holes=holes)
-        else:
-            history = _from_topics(settings, name, file_options.channels, wanted, holes, report)
+        history = asked.history(settings, report, holes)
         if not ranks.leads:
             lend_a_hand(history, options, ranks)
             return
@@ -114,16 +89,18 @@ def train(
         click.echo(f"{packed.bundle_id}: written to {out}")
     else:
         gate = Gate(trained, history, options, force) if promote else None
-        _publish(settings, name, packed, gate)
+        _publish(settings, options.fleet, packed, gate)
 
 
 def _needed(settings: Settings, name: str) -> bool:
     """Whether the fleet's bundle is due, and say why."""
+    fleet = settings.fleets.get(name)
     terms, now = Terms(settings.trainer.max_age_days, settings.trainer.new_devices_share), SystemClock().now()
     with engine_of(settings.store) as engine:
         learnt = _learnt(Registry(engine), name)
         drifted = drifting(engine, name, learnt.made_at) if learnt else set[str]()
-        standing = Standing(_configured_channels(settings, name), first_seen(engine, name), drifted)
+        demanded = None if fleet is None else fleet.channels
+        standing = Standing(demanded, first_seen(engine, name), drifted)
     found = reasons(learnt, standing, terms, now)
     for reason in found:
         click.echo(f"needed: {reason}")
@@ -141,56 +118,6 @@ def _learnt(registry: Registry, name: str) -> Learnt | None:
     return Learnt(bundle.id, microseconds(row.created_at), bundle.channels, frozenset(bundle.profiles.device_ids))
 
 
-def _fleet(settings: Settings, fleet: str | None) -> str:
-    if fleet is not None:
-        return fleet
-    if len(settings.fleets) != 1:
-        known = ", ".join(settings.fleets) or "none"
-        raise click.UsageError(f"--fleet is needed: the settings name {known}")
-    return next(iter(settings.fleets))
-
-
-def _options(settings: Settings, name: str, alarm_budget: float | None) -> TrainOptions:
-    trainer, fleet = settings.trainer, settings.fleets.get(name)
-    fit = FitOptions(trainer.hidden, trainer.cell, trainer.steps, seed=trainer.seed, device=trainer.device)
-    if fleet is None:
-        return TrainOptions(name, alarm_budget or 0.05, fit=fit)
-    return TrainOptions(name, alarm_budget or fleet.alarm_budget, fleet.max_gap_s, fleet.units, fit)
-
-
-def _check_device(settings: Settings) -> None:
-    if settings.trainer.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsInvalid(
-            'trainer.device is "cuda", and there is no GPU that this torch can use: mend its driver, install torch for '
-            'CUDA, or set it to "cpu"'
-        )
-
-
-def _configured_channels(settings: Settings, name: str) -> tuple[str, ...] | None:
-    fleet = settings.fleets.get(name)
-    return None if fleet is None else fleet.channels
-
-
-def _from_topics(
-    settings: Settings, name: str, channels: tuple[str, ...] | None, wanted: Range, holes: Holes, report: Report
-) -> History:
-    fleet = settings.fleets.get(name)
-    if fleet is None:
-        raise click.UsageError(f"give files, or settings for fleet {name} with its topics")
-    channels = channels or fleet.channels
-    if channels is None:
-        raise SettingsInvalid(f"fleets.{name}.channels: needed to learn from topics; or give --channels")
-    decoder = JsonDecoder(channels, fleet.max_future_s)
-    # `wanted` is event time, which a record's own stamp may trail by max_future_s at most; later it may be at will.
-    since = None if wanted.since is None else wanted.since - round(fleet.max_future_s * MICROSECONDS)
-    batches = (
-        batch
-        for topic in fleet.topics
-        for batch in read_range(settings.kafka, topic, since, report=lambda done, of: report("read", done, of))
-    )
-    return from_records(decoder, batches, channels, wanted, holes=holes)
-
-
 def _holes(settings: Settings, name: str) -> Holes:
     """What people have named or not answered, and nothing should be learned from."""
     with engine_of(settings.store) as engine:
@@ -205,10 +132,6 @@ def _holes(settings: Settings, name: str) -> Holes:
         for each in windows
     )
     return Holes.gathered(alone, many)
-
-
-def _microseconds(at: datetime | None) -> int | None:
-    return None if at is None else round(at.timestamp() * MICROSECONDS)
 
 
 def _show(trained: Trained) -> None:

@@ -13,7 +13,7 @@ from sensord.settings.groups import (
     StoreSettings,
     TrainerSettings,
 )
-from sensord.settings.sources import DEFAULT, Loaded, load, load_with_origins
+from sensord.settings.sources import DEFAULT, Loaded, load, load_with_origins, variable
 
 __all__ = [
     "DEFAULT",
@@ -28,4 +28,5 @@ __all__ = [
     "TrainerSettings",
     "load",
     "load_with_origins",
+    "variable",
 ]

@@ -209,6 +209,12 @@ class TrainerSettings(Group):
     """Width of the recurrent state."""
     steps: int = Field(600, ge=1)
     """Optimiser steps of the trunk."""
+    learning_rate: float = Field(0.02, gt=0, le=1)
+    """Greatest learning rate of these steps, which rises to it and falls again."""
+    smoothing: float = Field(15.0, ge=1)
+    """Span over which a bundle's residuals are smoothed, readings."""
+    baseline: float = Field(200.0, ge=1)
+    """Span of the slow baseline that is taken off them, readings."""
     seed: int = Field(0, ge=0)
     """Seed of everything random; the same input and seed give the same bundle."""
     device: Literal["cpu", "cuda"] = "cpu"

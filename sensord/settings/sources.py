@@ -166,7 +166,7 @@ def _unknown_variables(variables: Mapping[str, str]) -> Iterator[str]:
         yield f"{', '.join(injected)}: injected by Kubernetes for a Service; set `enableServiceLinks: false` in the pod"
     for name in unknown:
         if name not in injected:
-            yield f"{name}: unknown variable{_hint(name.upper(), [_variable(key) for key in _known_keys('NAME')])}"
+            yield f"{name}: unknown variable{_hint(name.upper(), [variable(key) for key in _known_keys('NAME')])}"
 
 
 # --- problems --------------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def _problem(details: ErrorDetails, origins: Mapping[Key, str]) -> str:
         fleet = key[1] if key[0] == "fleets" and len(key) > 1 else "NAME"
         known = list(_known_keys(fleet))
         if from_variable:
-            text = "unknown setting" + _hint(_variable(key), [_variable(other) for other in known])
+            text = "unknown setting" + _hint(variable(key), [variable(other) for other in known])
         else:
             text = "unknown setting" + _hint(".".join(key), [".".join(other) for other in known])
     elif from_variable and details["type"] in ("tuple_type", "dict_type", "model_type"):
@@ -214,7 +214,8 @@ def _key_of(variable: str) -> Key:
     return tuple(variable[len(PREFIX) :].lower().split(DELIMITER))
 
 
-def _variable(key: Key) -> str:
+def variable(key: Key) -> str:
+    """The environment variable that a setting is given by."""
     return PREFIX + DELIMITER.join(key).upper()
 
 
@@ -229,7 +230,7 @@ def _file_in(directory: Path) -> Callable[[Key], str]:
 def _variable_of(variables: Mapping[str, str]) -> Callable[[Key], str]:
     """The variable that set a key: its own, or one of a table around it, given as JSON."""
     given = {_key_of(name): name for name in variables if name.upper().startswith(PREFIX)}
-    return lambda key: next((given[key[:n]] for n in range(len(key), 0, -1) if key[:n] in given), _variable(key))
+    return lambda key: next((given[key[:n]] for n in range(len(key), 0, -1) if key[:n] in given), variable(key))
 
 
 def _nested(key: Key, value: object) -> dict[str, Any]:

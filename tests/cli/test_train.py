@@ -30,12 +30,12 @@ def test_a_gpu_that_is_not_there_is_missed_before_anything_is_read(sensord: Sens
     assert "trainer.device" in ended.err
 
 
-def swinging(seed: int, n: int = 1_200) -> Floats:
-    """Three devices whose two channels follow each other: (3, n, 2)."""
+def swinging(seed: int, n: int = 1_200, devices: int = 3) -> Floats:
+    """Devices whose two channels follow each other: (devices, n, 2)."""
     rng = np.random.default_rng(seed)
-    pull = np.zeros((3, n))
+    pull = np.zeros((devices, n))
     for t in range(1, n):
-        pull[:, t] = 0.95 * pull[:, t - 1] + rng.normal(0, 0.3, 3)
+        pull[:, t] = 0.95 * pull[:, t - 1] + rng.normal(0, 0.3, devices)
     heat = pull + rng.normal(0, 0.1, pull.shape)
     return np.stack((heat, 2 * pull + rng.normal(0, 0.1, pull.shape)), axis=2).astype(np.float32)
 

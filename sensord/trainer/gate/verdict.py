@@ -74,7 +74,7 @@ def judge(case: Case, report: Report = lambda stage, done, of: None) -> Verdict:
     if case.current is not None and case.current.manifest.channels != case.trial.manifest.channels:
         told = f"its channels or units are others than those of {against}, so daemons would refuse it"
         return Verdict(against, (Check("channels", False, told, {}),))
-    late, begins = _late(case.history)
+    late, begins = late_part(case.history)
     spoilt, faults = plant(late, begins, PLANTED_SEED)
     rivals = [case.trial] if case.current is None else [case.trial, case.current]
     heard, found = list[Heard](), list[tuple[bool, ...]]()
@@ -90,7 +90,7 @@ def judge(case: Case, report: Report = lambda stage, done, of: None) -> Verdict:
     return Verdict(against, (*checks, _recall(against, found)))
 
 
-def _late(history: History) -> tuple[list[Recorded], dict[str, int]]:
+def late_part(history: History) -> tuple[list[Recorded], dict[str, int]]:
     """The last part of every device's history, with a lead-in for the state to settle, and the row where it begins."""
     late, begins = list[Recorded](), dict[str, int]()
     for device in history.devices:

@@ -1,0 +1,1 @@
+"""A search for better settings, by history alone; what `sensord tune` runs. Imports optuna in `study` only."""
