@@ -61,12 +61,15 @@ def worth(found: Found) -> str:
     if found.unseen is None:
         return "tuning gains nothing: no trial does better than the settings in force"
     duel = found.unseen
-    differ = f"it finds {duel.won} planted faults that they miss, and misses {duel.lost} that they find"
+    differ = (
+        f"it finds {duel.won} planted faults that they miss, misses {duel.lost} that they find, and raises "
+        f"{duel.mine.alarms} false alarms to their {duel.theirs.alarms}"
+    )
     if not found.gains:
         return (
             f"tuning gains nothing: trial {found.best.number} does no better there than the settings in force; {differ}"
         )
-    luck = ", which may be chance" if duel.chance >= LUCK else ""
+    luck = ", which may be chance" if duel.chance >= LUCK else ", which is more than chance"
     return f"trial {found.best.number} does better there than the settings in force: {differ}{luck}"
 
 

@@ -143,8 +143,11 @@ def test_where_tuning_gains_nothing_it_is_said(unseen: Duel | None, said: str) -
 
 
 def test_what_may_be_chance_is_called_so() -> None:
-    assert tune_telling.worth(found(Duel(BETTER, FIGURES, 7, 2))).endswith("which may be chance")
-    assert "chance" not in tune_telling.worth(found(Duel(BETTER, FIGURES, 7, 0)))
+    loud = replace(FIGURES, alarms=5)
+    for lucky in (Duel(BETTER, FIGURES, 7, 2), Duel(BETTER, replace(FIGURES, alarms=4), 0, 0)):
+        assert tune_telling.worth(found(lucky)).endswith("which may be chance")
+    for able in (Duel(BETTER, FIGURES, 7, 0), Duel(BETTER, loud, 0, 0), Duel(BETTER, loud, 3, 1)):
+        assert tune_telling.worth(found(able)).endswith("which is more than chance")
 
 
 def test_trials_are_drawn(told: Sensord, tmp_path: Path) -> None:

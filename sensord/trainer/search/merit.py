@@ -96,8 +96,10 @@ class Duel:
 
     @property
     def chance(self) -> float:
-        """Of winning as many faults at least by tossing coins."""
-        return as_many_heads(self.won, self.won + self.lost)
+        """Of doing as well at least by tossing coins: for each planted fault that only one of the two finds, and for
+        each alarm that only one of them raises."""
+        ahead, behind = self.won + self.theirs.alarms, self.lost + self.mine.alarms
+        return as_many_heads(ahead, ahead + behind)
 
 
 def duel(whole: History, mine: Bundle, theirs: Bundle, options: TrainOptions) -> Duel:

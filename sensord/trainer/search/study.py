@@ -1,7 +1,8 @@
 """A study: trials of settings one after another, each suggested by optuna from those before. Used by `cli`.
 
 Trial 0 is the settings in force. The same history, settings and seed give the same trials, also where a study is
-interrupted and resumed: what is suggested depends on nothing but the trials that are done and their number.
+interrupted and resumed: what is suggested depends on nothing but the trials that are done and their number. No
+trial is pruned: it has no figure to be judged by before its end.
 """
 
 import hashlib
