@@ -112,7 +112,7 @@ def test_the_settings_shown_are_settings_and_the_command_shown_trains_with_them(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sensord.cli.train.learn", learn)
-    told(*arguments, environ=variables)
+    told(*arguments, "--keep-alerts", environ=variables)  # or it would ask a database what to leave out
     assert [Choice.of(options) for options in heard] == [BEST]
     assert heard[0].fit.seed == 3
 

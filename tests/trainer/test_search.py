@@ -10,7 +10,6 @@ import pytest
 from sensord.clock import ManualClock
 from sensord.errors import BundleInvalid, HistoryUnusable, StudyUnusable
 from sensord.model.bundle import Bundle
-from sensord.trainer.calibrate import HELD_OUT
 from sensord.trainer.fit import FitOptions
 from sensord.trainer.history import History
 from sensord.trainer.job import Report, TrainOptions
@@ -19,6 +18,7 @@ from sensord.trainer.search import merit
 from sensord.trainer.search.choice import RANGES, Choice
 from sensord.trainer.search.found import Ended, Found, Tried
 from sensord.trainer.search.merit import FEWEST_FAULTS, READINGS_FOR_A_FAULT, Duel, Figures, Rehearsal
+from sensord.trainer.threshold import HELD_OUT
 from tests import builders
 
 study = pytest.importorskip("sensord.trainer.search.study")

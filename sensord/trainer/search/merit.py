@@ -8,11 +8,11 @@ from typing import Self
 
 from sensord.errors import HistoryUnusable
 from sensord.model.bundle import Bundle
-from sensord.trainer.calibrate import HELD_OUT
 from sensord.trainer.gate.planted import BETWEEN, LENGTH, Planted, plant
 from sensord.trainer.gate.verdict import PLANTED_SEED, Case, Verdict, as_many_heads, judge, late_part
 from sensord.trainer.history import History
 from sensord.trainer.job import Report, Trained, TrainOptions, train, trial_of
+from sensord.trainer.threshold import HELD_OUT
 
 FEWEST_FAULTS = len(Planted)  # one of each kind
 READINGS_FOR_A_FAULT = round((LENGTH + BETWEEN) / HELD_OUT / (1 - HELD_OUT)) + 10  # of a device; roundings take a few
