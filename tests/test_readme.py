@@ -30,6 +30,7 @@ from sensord.cli.main import EXIT_INTERRUPTED
 from sensord.cli.main import sensord as root
 from sensord.clock import MICROSECONDS
 from sensord.daemon.policy import Pace
+from sensord.daemon.swaps import AT_ONCE
 from sensord.detection.alerts import BESIDE_EPISODES, AlertChange, Kind, Severity, Status
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.devices import RING
@@ -239,6 +240,7 @@ def test_the_numbers_are_the_code_s() -> None:
         f"No reading for {FleetSettings(topics=('any',)).silent_periods:g} sampling periods",
         f"at least {needs.per_device} readings of a device and {needs.in_all} in all",
         f"A device with {OWN_PROFILE} or more",
+        f"some {round(AT_ONCE, -3):,} devices or one partition at each",
         f"(a cosine of {SIMILAR:g} at least)",
         f"a peak of at most {GROWN:g} times as many thresholds, or {GROWN_ELSEWHERE:g} times where another",
         f"with {MARGIN} readings around",

@@ -14,6 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from sensord.daemon import swaps
 from sensord.daemon.loop import ADOPTING_S
 from sensord.daemon.policy import Pace
 from sensord.daemon.shard import Progressed, Shard
@@ -605,6 +606,23 @@ def test_a_promoted_bundle_is_taken_up_without_a_restart(here: World) -> None:
     new = here.publish(packed(seed=7))
     daemon.finish()
     assert {shard.fleet.bundle.id for shard in daemon.loop.shards.values()} == {new}
+    assert len(here.rows("alerts")) == 2
+
+
+def test_partitions_move_to_a_bundle_one_commit_after_another(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream stands still for it: where both are too much for one turn, the second has to wait."""
+    here.send_day()
+    daemon = here.daemon(max_records=30)
+    daemon.turn(6)
+    new, used = here.publish(packed(seed=7)), list[int]()
+    devices = [len(shard.fleet.devices) for shard in daemon.loop.shards.values()]
+    monkeypatch.setattr(swaps, "AT_ONCE", sum(devices) - 1)
+    for _ in range(20):
+        daemon.turn()
+        used.append(sum(shard.fleet.bundle.id == new for shard in daemon.loop.shards.values()))
+    assert sorted(used) == used
+    assert set(used) == {0, 1, 2}
+    daemon.finish()
     assert len(here.rows("alerts")) == 2
 
 
