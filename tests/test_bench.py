@@ -16,10 +16,11 @@ import pytest
 from scripts.bench import peers
 from scripts.bench.daemon import Sample, steady
 from scripts.bench.latency import waits
+from scripts.bench.memory import ROUNDS_OF_A_KIND, Seen, endless, growth
 from scripts.bench.quality.labelled import event_f1, line_up_trial
 from scripts.bench.sender import fault_times, prepared, readings
 from scripts.bench.throughput import compared, contenders, turns
-from scripts.bench.workload import Workload
+from scripts.bench.workload import FAULT, START_S, Workload
 from sensord.simulate import FleetPlan
 from sensord.trainer.evaluation.judging import evaluate
 from sensord.trainer.fit import FitOptions
@@ -44,6 +45,14 @@ def test_a_steady_rate_is_of_the_time_when_all_partitions_are_held_and_none_is_a
     samples = [Sample(float(second), dict(enumerate(offsets))) for second, offsets in enumerate(states)]
     assert steady(samples, adopted=1_500_000) == (160 + 130 - 80 - 60) / 2  # replayed until the fourth second
     assert math.isnan(steady(samples, adopted=6_500_000))  # it was over by then
+
+
+def bench(name: str, *options: str) -> dict[str, Any]:
+    """What a benchmark prints as JSON."""
+    command = [str(ROOT / "scripts/bench" / name), *options, "--json"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 LOAD = Workload(devices=120, readings=6_100, channels=3, hidden=5, partitions=2)
@@ -111,11 +120,9 @@ def test_a_peer_is_compared_within_its_round_and_one_that_fails_is_named() -> No
 
 @pytest.mark.slow
 def test_the_latency_of_every_alert_is_measured(kafka: str) -> None:
-    command = ["scripts/bench/latency", "--kafka", kafka, "--store", "sqlite", "--json", "--rate", "500"]
-    command += ["--devices", "50", "--channels", "3", "--hidden", "5", "--seconds", "5", "--faults-every", "0.5"]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    options = ["--kafka", kafka, "--store", "sqlite", "--rate", "500"]
+    options += ["--devices", "50", "--channels", "3", "--hidden", "5", "--seconds", "5", "--faults-every", "0.5"]
+    found = bench("latency", *options)
     assert (found["alerts"], found["missed"], found["unasked"]) == (10, 0, 0)
     assert 0 < found["latency_s"]["p50"] <= found["latency_s"]["p99"] <= found["latency_s"]["max"]
     assert found["acknowledged_s"]["max"] <= found["latency_s"]["max"]
@@ -124,12 +131,10 @@ def test_the_latency_of_every_alert_is_measured(kafka: str) -> None:
 
 @pytest.mark.slow
 def test_the_benchmark_reads_all_with_every_contender(kafka: str) -> None:
-    command = ["scripts/bench/throughput", "--kafka", kafka, "--store", "sqlite", "--json", "--rounds", "1"]
-    command += ["--devices", "120", "--readings", "6100", "--channels", "3", "--hidden", "5", "--partitions", "2"]
-    command += ["--batch-readings", "10"]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    options = ["--kafka", kafka, "--store", "sqlite", "--rounds", "1"]
+    options += ["--devices", "120", "--readings", "6100", "--channels", "3", "--hidden", "5", "--partitions", "2"]
+    options += ["--batch-readings", "10"]
+    found = bench("throughput", *options)
     rates = found["readings_per_s"]
     assert set(rates) == {"poll", "decode", "daemon", "arrays"}
     assert all(one["rounds"] == [one["median"]] and one["median"] > 0 for one in rates.values())
@@ -151,11 +156,9 @@ def test_the_lstm_finds_the_faults_that_need_a_memory_and_no_baseline_does() -> 
 
 @pytest.mark.slow
 def test_the_cost_of_a_device_is_measured_for_each_size(tmp_path: Path) -> None:
-    command = ["scripts/bench/scale", "--devices", "50,1100", "--readings", "5000", "--rounds", "1", "--json"]
-    command += ["--channels", "3", "--hidden", "5", "--plot", str(tmp_path / "scale.png")]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    options = ["--devices", "50,1100", "--readings", "5000", "--rounds", "1"]
+    options += ["--channels", "3", "--hidden", "5", "--plot", str(tmp_path / "scale.png")]
+    found = bench("scale", *options)
     assert [one["devices"] for one in found["sizes"]] == [50, 1_100]
     for one in found["sizes"]:
         for order, took in one["us_per_reading"].items():
@@ -180,3 +183,28 @@ def test_training_is_timed_for_each_number_of_processes() -> None:
     assert all(one["anonymous_mb"] > 50 for one in found["by_processes"].values())
     assert found["load"]["readings"] == 1_201
     assert {"python", "sensord", "torch", "numba"} <= found["versions"].keys()
+
+
+def test_growth_is_the_slope_of_memory() -> None:
+    seen = [Seen(at=60.0 * minute, mb=400 + 2 * minute + (minute % 2), records=0) for minute in range(40)]
+    assert growth(seen) == pytest.approx(2, abs=0.01)
+
+
+def test_an_endless_workload_goes_on_in_time_and_has_both_kinds() -> None:
+    load = Workload(devices=100, readings=100 * 4, channels=2, hidden=4, partitions=2, per_record=4)
+    sent = list(islice(endless(load), 100 * ROUNDS_OF_A_KIND * 2))
+    first = [reading for message in sent if message.device == "device-000000" for reading in json.loads(message.value)]
+    times = [datetime.fromisoformat(reading["timestamp"]).timestamp() for reading in first]
+    assert times == [START_S + second for second in range(len(times))]
+    failing = [reading["values"]["channel_0"] > FAULT / 2 for reading in first]
+    assert not any(failing[: len(failing) // 2])
+    assert sum(failing[len(failing) // 2 :]) == len(failing) // 4
+
+
+@pytest.mark.long
+def test_memory_is_watched_at_full_load(kafka: str) -> None:
+    options = ["--devices", "50", "--minutes", "0.2", "--settle", "0", "--kafka", kafka, "--store", "sqlite"]
+    found = bench("memory", *options)
+    assert found["readings_per_s"] > 0
+    assert found["largest"] > 50
+    assert len(found["seen"]) >= 3

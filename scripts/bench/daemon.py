@@ -78,6 +78,10 @@ class Daemon:
             samples.append(self._sample())
         return samples
 
+    def committed(self) -> int:
+        """Records of all partitions together."""
+        return sum(self._sample().offsets.values())
+
     def _sample(self) -> Sample:
         p = partition_progress.c
         with self.engine.connect() as connection:

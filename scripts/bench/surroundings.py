@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -63,3 +63,13 @@ def machine() -> dict[str, str]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
     return {"processor": processor, "cores": str(os.cpu_count()), "load": f"{os.getloadavg()[0]:.1f}"}
+
+
+def anonymous_mb(pid: int) -> float:
+    """Of a process and all that it started; 0 of what has ended."""
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        own = [int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon:")]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return sum(own) + sum(anonymous_mb(int(child)) for child in children)
+    return 0.0

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +26,7 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 
-from scripts.bench.surroundings import machine
+from scripts.bench.surroundings import anonymous_mb, machine
 
 PACKAGES = ("sensord", "torch", "numpy", "numba")
 LOOK_EVERY_S = 0.05
@@ -158,16 +157,6 @@ def cpu_s() -> float:
     """Of all that has run and ended here."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def anonymous_mb(pid: int) -> float:
-    """Of a process and all that it started; 0 of what has ended."""
-    with suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        own = [int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon:")]
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return sum(own) + sum(anonymous_mb(int(child)) for child in children)
-    return 0.0
 
 
 def text(found: Found) -> str:

@@ -3,6 +3,7 @@
 import faulthandler
 import os
 import signal
+import socket
 import threading
 from types import FrameType
 
@@ -13,32 +14,46 @@ class Stop:
     """TERM or INT asks for a drain; the second one ends the process at once. USR1 writes all stacks to stderr.
 
     Before `hold` there is nothing to drain, and the first one ends the process too, in good order. A drain that takes
-    longer than drain_timeout_s (a database that hangs, say) is cut short.
+    longer than drain_timeout_s (a database that hangs, say) is cut short, and writes all stacks too.
+
+    A thread of its own acts on them: a handler would have to wait for the main one, which may be in native code for
+    long.
     """
 
     def __init__(self, drain_timeout_s: float) -> None:
         self.requested = False
         self._holding = False
-        self._deadline = threading.Timer(drain_timeout_s, _end, [EXIT_FAILURE])
-        self._deadline.daemon = True
+        self._drain_timeout_s = drain_timeout_s
+        self._coming, self._noted = socket.socketpair()
+        self._noted.setblocking(False)
 
     def listen(self) -> None:
         """Install the handlers; main thread only."""
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGINT, self._ask)
+        threading.Thread(target=self._follow, name="signals", daemon=True).start()
+        signal.set_wakeup_fd(self._noted.fileno())  # a byte for each one, at once
+        signal.signal(signal.SIGTERM, _go_on)
+        signal.signal(signal.SIGINT, _go_on)
         faulthandler.register(signal.SIGUSR1)
 
     def hold(self) -> None:
         """From here on there is work that a signal has to let finish."""
         self._holding = True
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _follow(self) -> None:
+        self._coming.recv(1)
         if not self._holding:
             _end(EXIT_OK)
-        if self.requested:
-            _end(EXIT_FAILURE)
         self.requested = True
-        self._deadline.start()
+        self._coming.settimeout(self._drain_timeout_s)
+        try:
+            self._coming.recv(1)
+        except TimeoutError:
+            faulthandler.dump_traceback(all_threads=True)
+        _end(EXIT_FAILURE)
+
+
+def _go_on(number: int, frame: FrameType | None) -> None:
+    """Only so that Python notes the signal."""
 
 
 def _end(code: int) -> None:

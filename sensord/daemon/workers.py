@@ -5,12 +5,14 @@ and fall together, so that whoever starts and watches the command sees one servi
 one ends unasked the others drain and the command ends with its code.
 """
 
+import faulthandler
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import structlog
@@ -35,22 +37,25 @@ class Workers:
         """Start them and wait until all have ended. Returns the first exit code that tells of trouble, else 0."""
         signal.signal(signal.SIGTERM, self._ask)
         signal.signal(signal.SIGINT, self._ask)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # for a worker's first moment too; else it would end it
         for process in self._processes:
             process.start()
+        signal.signal(signal.SIGUSR1, self._show)
         code = EXIT_OK
         while alive := [process for process in self._processes if process.exitcode is None]:
-            wait([process.sentinel for process in alive])
+            ending = wait([process.sentinel for process in alive])
             for process in alive:
-                code = code or self._outcome(process.exitcode, process.name)
+                if process.sentinel in ending:
+                    code = code or self._outcome(process)
         return code
 
-    def _outcome(self, code: int | None, name: str) -> int:
+    def _outcome(self, process: BaseProcess) -> int:
         """What a process's end means for the whole; it isn't all right that one ends unasked."""
-        if code is None:
-            return EXIT_OK
+        process.join()  # it has let go of its files; its exit code comes a moment later
+        code = process.exitcode or EXIT_OK
         if self._stopping:
             return code if code > 0 else EXIT_OK if code in (0, -signal.SIGTERM) else EXIT_FAILURE
-        log.error("a worker ended; the others drain", worker=name, exit_code=code)
+        log.error("a worker ended; the others drain", worker=process.name, exit_code=code)
         self._stop()
         return code if code > 0 else EXIT_FAILURE
 
@@ -60,14 +65,23 @@ class Workers:
     def _stop(self) -> None:
         """Drain; a second time: end at once."""
         self._stopping = True
+        self._send(signal.SIGTERM)
+
+    def _show(self, number: int, frame: FrameType | None) -> None:
+        """All stacks of all of them."""
+        faulthandler.dump_traceback(all_threads=True)
+        self._send(signal.SIGUSR1)
+
+    def _send(self, number: signal.Signals) -> None:
         for process in self._processes:
             if process.pid is not None and process.exitcode is None:
-                process.terminate()
+                os.kill(process.pid, number)
 
 
 def _live(number: int, work: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
     """A worker's life. Ctrl-C reaches the parent alone, which passes it on; without the parent there is nobody to."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until the daemon listens there is nothing to drain
+    faulthandler.register(signal.SIGUSR1)
     os.setpgid(0, 0)
     structlog.contextvars.bind_contextvars(worker=number)
     threading.Thread(target=_follow_parent, name="follow-parent", daemon=True).start()

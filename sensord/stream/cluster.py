@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar, cast
@@ -73,12 +73,15 @@ class Cluster:
                 raise Unreachable(f"Kafka at {self._servers} has no {topics} {', '.join(missing)}; create it first")
             time.sleep(RETRY_S)
 
-    def create(self, name: str, partitions: int, retention_ms: int | None = None) -> bool:
+    def create(
+        self, name: str, partitions: int, retention_ms: int | None = None, other: Mapping[str, str] | None = None
+    ) -> bool:
         """Create a topic; False where it exists already. Raises SensordError when refused.
 
         retention_ms: -1 keeps records of any age; None leaves it to the broker, which often means 7 days.
+        other: more settings of the topic, by Kafka's names.
         """
-        configs = {} if retention_ms is None else {"retention.ms": str(retention_ms)}
+        configs = dict(other or {}) | ({} if retention_ms is None else {"retention.ms": str(retention_ms)})
         topic = {name: {"num_partitions": partitions, "replication_factor": -1, "configs": configs}}
         try:
             self._admin.create_topics(topic, wait_for_metadata=True)

@@ -3,15 +3,17 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from sensord.errors import EXIT_FAILURE, EXIT_OK
 
 DAEMON = """
-import sys, time
+import ctypes, sys, time
 from sensord.daemon.signals import Stop
 
 stop = Stop(drain_timeout_s=float(sys.argv[1]))
@@ -19,6 +21,9 @@ stop.listen()
 if sys.argv[2] != "start":
     stop.hold()
 print("listening", flush=True)
+if sys.argv[2] == "native":
+    lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+    lock(mutex), lock(mutex)
 while not stop.requested:
     time.sleep(0.01)
 print("draining", flush=True)
@@ -31,7 +36,8 @@ Daemon = subprocess.Popen[str]
 
 @contextmanager
 def daemon(then: str, drain_timeout_s: float = 30) -> Iterator[Daemon]:
-    """A process that listens and then works, hangs in its drain, or is still at its start."""
+    """A process that listens and then works, hangs in its drain, is still at its start, or waits in native code for
+    ever."""
     command = [sys.executable, "-c", DAEMON, str(drain_timeout_s), then]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -63,8 +69,18 @@ def test_the_second_signal_ends_at_once() -> None:
         assert process.wait(10) == EXIT_FAILURE
 
 
-def test_a_drain_that_hangs_is_cut_short() -> None:
+def test_a_drain_that_hangs_is_cut_short_and_shows_where() -> None:
     with daemon("hang", drain_timeout_s=0.1) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == EXIT_FAILURE
+        assert process.stderr
+        assert "most recent call first" in process.stderr.read()
+
+
+def test_what_hangs_in_native_code_is_cut_short_too() -> None:
+    with daemon("native", drain_timeout_s=0.1) as process:
+        while "S (sleeping)" not in Path(f"/proc/{process.pid}/status").read_text():
+            time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == EXIT_FAILURE
 

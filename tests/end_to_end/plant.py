@@ -19,6 +19,7 @@ from sensord.store.schema import alerts, dead_letters, partition_progress
 from sensord.store.schema import gaps as gaps_table
 
 PATIENCE_S = 90.0
+STACKS_S = 1.0  # to write them
 WALL_CLOCK = {"detected_at", "updated_at"}
 
 
@@ -137,7 +138,16 @@ class DaemonProcess:
     def stop(self) -> int:
         """SIGTERM; returns the exit code. A drain may take 15 seconds."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=16)
+        return self.ended(16)
+
+    def ended(self, within_s: float) -> int:
+        """Wait for its end; returns the exit code. Fails with its log and what all its threads are at."""
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR1)
+            time.sleep(STACKS_S)
+            raise AssertionError(f"still there after {within_s} s:\n{self.log[-20_000:]}") from None
 
     def kill(self) -> None:
         """SIGKILL."""

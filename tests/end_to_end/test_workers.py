@@ -76,12 +76,14 @@ def test_workers_share_the_partitions_and_drain_together(plant: Plant) -> None:
     send(plant, 0)
     with plant.daemon("--workers", "2") as daemon:
         workers = shared(plant, daemon)
+        daemon.process.send_signal(signal.SIGUSR1)
         send(plant, 1)
         plant.wait_until_committed([daemon])
         assert daemon.process.pid not in workers
         assert daemon.stop() == 0
         assert not any(map(alive, workers))
     assert daemon.log.count('"drained"') == 2
+    assert daemon.log.count("Current thread") == 3, "USR1 shows the stacks of all of them"
     assert all(f'"worker": {number}' in daemon.log for number in (0, 1))
 
 
@@ -90,9 +92,9 @@ def test_when_a_worker_dies_the_others_drain_and_the_command_fails(plant: Plant)
         send(plant, 0)
         victim, heir = shared(plant, daemon)
         os.kill(victim, signal.SIGKILL)
-        assert daemon.process.wait(30) == 1
+        assert daemon.ended(30) == 1
         assert not alive(heir)
-    assert daemon.log.count('"drained"') == 1
+    assert daemon.log.count('"drained"') == 1, daemon.log
     assert "a worker ended" in daemon.log
 
 
