@@ -4,7 +4,9 @@
 of the readings in their order, so replaying them from a snapshot gives the same state and the same alerts, bit for bit.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from uuid import UUID
@@ -29,6 +31,7 @@ from sensord.model.network import INPUT_LIMIT, WAVE, Stepper
 from sensord.model.steps import ELSEWHERE, weights_of
 from sensord.readings import Floats, Integers, Partition, Readings, waves
 
+HANDS = 4  # threads that warm devices
 FOREVER = 1 << 60  # microseconds
 EVIDENCE_AGAIN = RING // 2  # readings into an episode when its evidence is taken again, now with what came after
 
@@ -372,10 +375,16 @@ class Fleet:
 
     def _knows_better(self, slots: Integers, carried: Floats) -> Flags:
         """Devices whose last readings are nearer to what this bundle expects than to what they had got used to under
-        another one: it was learnt from what they have become. (n,)."""
-        smoothed, precision = self.devices.smoothed[slots], self.bundle.profiles.precision[self._profile[slots]]
-        off, used_to = (np.einsum("ni,nij,nj->n", u, precision, u) for u in (smoothed, smoothed - carried))
-        return np.asarray(off < used_to)
+        another one: it was learnt from what they have become. (n,).
+
+        What they had got used to is of no account where it is no farther off than the usual score: no score changes by
+        more than that (triangle inequality).
+        """
+        profiles, rows, smoothed = self.bundle.profiles, self._profile[slots], self.devices.smoothed[slots]
+        off, from_habit, habit = (
+            np.einsum("ni,nij,nj->n", u, profiles.precision[rows], u) for u in (smoothed, smoothed - carried, carried)
+        )
+        return np.asarray((off < from_habit) & (habit > profiles.usual[rows] ** 2))
 
     def _warm(self, slots: Integers, level: Floats) -> None:
         """Score the ring's readings from a fresh state, raising nothing. level (n, channels): a baseline to begin
@@ -383,15 +392,21 @@ class Fleet:
         self.devices.begin_anew(slots)
         self.devices.baseline[slots] = self.devices.smoothed[slots] = level
         self.devices.settled[slots] = True
-        for wave in np.split(slots, range(WAVE, len(slots), WAVE)):
-            self._warm_wave(wave)
+        waves = np.split(slots, range(WAVE, len(slots), WAVE))
+        if self._stepper is None:
+            with ThreadPoolExecutor(HANDS, "warm") as hands:  # the stream stands still meanwhile
+                deque(hands.map(self._warm_wave, waves), maxlen=0)
+        else:
+            for wave in waves:
+                self._warm_wave(wave)
 
     def _warm_wave(self, slots: Integers) -> None:
         state, channels = self.devices.state, len(self.bundle.channels)
+        desk = intake.Desk.for_one(channels, self._model)  # of this thread
         nowhere = np.full((0 if self._stepper is None else len(slots), channels), np.nan, np.float32)
         for back in range(RING, 0, -1):
             inputs = nowhere.copy()
-            intake.warm(slots, back, self._profile, state, self._model, self._desk, inputs)
+            intake.warm(slots, back, self._profile, state, self._model, desk, inputs)
             if self._stepper is not None:
                 self._step_warm(slots, inputs)
 

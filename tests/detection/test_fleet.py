@@ -18,7 +18,7 @@ from sensord.detection.fleet import EVIDENCE_AGAIN, Fleet, Outcome
 from sensord.errors import StateUnreadable
 from sensord.model.bundle import Tuning
 from sensord.model.steps import ELSEWHERE, weights_of
-from sensord.readings import Floats, Readings
+from sensord.readings import Floats, Integers, Readings
 from tests.builders import QUICK, bundle, fleet, readings
 
 DEVICES = [f"pump-{n}" for n in range(7)]
@@ -417,6 +417,29 @@ def test_a_device_that_has_drifted_is_taken_over_whether_the_new_bundle_knows_it
     assert seen.count(Outcome.SCORED) == 600
     assert new.changes() == []
     assert not seen.alarmed.any()
+
+
+@pytest.mark.parametrize(("drift", "times"), [(0.0, 1), (6.0, 2)])
+def test_only_a_habit_that_matters_is_held_against_what_another_bundle_knows(
+    drift: float, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Devices are warmed once, and a second time where they had drifted to what the other bundle was learnt from."""
+    ramp = np.linspace(0, drift, 12_000)[:, None]
+    one = fleet()
+    one.observe(readings(healthy(12_000) + ramp))
+    warmed = list[int]()
+    warm = Fleet._warm
+
+    def noted(new: Fleet, slots: Integers, level: Floats) -> None:
+        warmed.append(len(slots))
+        warm(new, slots, level)
+
+    monkeypatch.setattr(Fleet, "_warm", noted)
+    for seed in range(8):
+        warmed.clear()
+        other = bundle(seed=seed)
+        one.under(replace(other, profiles=replace(other.profiles, mean=other.profiles.mean + np.float32(drift))))
+        assert sum(warmed) == times
 
 
 def test_an_alarm_goes_on_under_another_bundle_while_its_fault_does() -> None:
