@@ -49,6 +49,7 @@ from sensord.trainer.calibrate import OWN_PROFILE
 from sensord.trainer.evaluation.protocols import SKAB_HISTORY
 from sensord.trainer.history import Needs
 from sensord.trainer.holes import MARGIN, SHORTEST
+from sensord.trainer.offline import LEAD_IN
 from sensord.trainer.search.merit import FEWEST_FAULTS, READINGS_FOR_A_FAULT
 from tests.cli.rows import alert
 
@@ -244,6 +245,7 @@ def test_the_numbers_are_the_code_s() -> None:
         f"(a cosine of {SIMILAR:g} at least)",
         f"a peak of at most {GROWN:g} times as many thresholds, or {GROWN_ELSEWHERE:g} times where another",
         f"with {MARGIN} readings around",
+        f"with {LEAD_IN:,} readings before it",
         f"of fewer than {SHORTEST} readings go with them",
         f"at least {FEWEST_FAULTS} planted faults",
         f"from about {READINGS_FOR_A_FAULT:,} readings on",

@@ -57,7 +57,7 @@ def train(
     byte for byte. torchrun has several processes fit together; with the same number of them the bundle is the same.
 
     What lies in a window is left out, and in an alert of the live run, unless that was called false or accepted: what
-    nobody has answered may be a fault. With --out no database is asked.
+    nobody has answered may be a fault. With --out no database is asked. The gate asks that those called real are found.
 
     --if-needed learns where no bundle is current, or it is too old, or devices have drifted since it was made, or many
     are new, or the settings demand other channels; else it says so and ends well.

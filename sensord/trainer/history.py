@@ -18,6 +18,7 @@ from sensord.errors import HistoryUnusable
 from sensord.readings import Floats, Partition, RawRecord
 from sensord.stream.decoders import Decoder
 from sensord.stream.tables import Chunk, Pile, Table
+from sensord.trainer.confirmed import NONE_CONFIRMED, Confirmed, confirmed
 from sensord.trainer.holes import NO_HOLES, Breaks, Cause, Holes
 from sensord.trainer.offline import Recorded
 
@@ -53,7 +54,7 @@ class History:
 
     devices: each with values (n, channels) float32, NaN where absent; every channel has a value in every device and
     moves in at least one. notes: what was left out and why, a sentence each, for people. breaks: where holes were cut.
-    left_out: how many readings for each cause.
+    left_out: how many readings for each cause. confirmed: alerts among these that people called real.
     """
 
     channels: tuple[str, ...]
@@ -61,6 +62,7 @@ class History:
     notes: tuple[str, ...] = ()
     breaks: Breaks = field(default_factory=dict)
     left_out: Mapping[Cause, int] = field(default_factory=dict)
+    confirmed: Confirmed = NONE_CONFIRMED
 
     @property
     def values(self) -> Mapping[str, Floats]:
@@ -99,7 +101,10 @@ class History:
         return replace(self, devices=earlier), replace(self, devices=later, breaks=after)
 
     def without(self, holes: Holes) -> Self:
-        """The same without its holes; what was left out and why is noted."""
+        """The same without its holes; what was left out and why is noted, and confirmed alerts are kept aside.
+
+        Raises SpillFull.
+        """
         cut = [holes.cut(device) for device in self.devices]
         counted = sum((counts for _, _, counts in cut), Counter[Cause]())
         left_out = {cause: counted[cause] for cause in Cause if counted[cause]}
@@ -110,6 +115,7 @@ class History:
             notes=self.notes + notes,
             breaks={device.device_id: breaks for device, breaks, _ in cut if breaks},
             left_out=left_out,
+            confirmed=confirmed(self.devices, holes),
         )
 
 

@@ -50,9 +50,14 @@ class Hole:
     cause: Cause
 
     def rows(self, device: Recorded) -> slice:
+        """What is left out of the device."""
         margin = 0 if self.cause is Cause.WINDOW else MARGIN
+        return self.around(device, margin, margin)
+
+    def around(self, device: Recorded, before: int, after: int) -> slice:
+        """Its rows, and so many more before and after them; none where no reading lies in it."""
         first, last = np.searchsorted(device.at, self.since), np.searchsorted(device.at, self.until, side="right")
-        return slice(max(int(first) - margin, 0), int(last) + margin) if first < last else slice(0, 0)
+        return slice(max(int(first) - before, 0), int(last) + after) if first < last else slice(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,10 @@ class Holes:
         for device_id, hole in alone:
             of_device[device_id].append(hole)
         return cls(of_device, tuple(many))
+
+    def concerning(self, device_id: str) -> list[Hole]:
+        """Those of one device, and those of many that it is among."""
+        return [*self.of_device.get(device_id, ()), *(hole for concerns, hole in self.of_many if concerns(device_id))]
 
     def cut(self, device: Recorded) -> tuple[Recorded, tuple[int, ...], Counter[Cause]]:
         """The device without its holes, the rows at which a new piece begins, and how many readings were left out.
@@ -86,8 +95,7 @@ class Holes:
         return Recorded(device.device_id, at, values), tuple(breaks.tolist()), left_out
 
     def _kept(self, device: Recorded) -> tuple[Flags, Counter[Cause]]:
-        name = device.device_id
-        mine = [*self.of_device.get(name, ()), *(hole for concerns, hole in self.of_many if concerns(name))]
+        mine = self.concerning(device.device_id)
         left_out, kept = Counter[Cause](), np.ones(len(device.at), np.bool_)
         for cause in Cause:
             before = int(kept.sum())
@@ -95,7 +103,7 @@ class Holes:
                 if hole.cause is cause:
                     kept[hole.rows(device)] = False
             left_out[cause] = before - int(kept.sum())
-        for piece in _runs(kept) if not kept.all() else ():
+        for piece in runs(kept) if not kept.all() else ():
             if piece.stop - piece.start < SHORTEST:
                 kept[piece] = False
                 left_out[Cause.BETWEEN] += piece.stop - piece.start
@@ -111,7 +119,7 @@ def pieces(length: int, breaks: Iterable[int]) -> Iterator[slice]:
     return (slice(first, last) for first, last in pairwise(bounds))
 
 
-def _runs(kept: Flags) -> list[slice]:
+def runs(kept: Flags) -> list[slice]:
     """Where rows are kept, one after another."""
     edges = np.flatnonzero(np.diff(np.r_[False, kept, False]))
     return [slice(int(first), int(last)) for first, last in zip(edges[::2], edges[1::2], strict=True)]

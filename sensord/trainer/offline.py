@@ -12,6 +12,7 @@ from sensord.model.bundle import Bundle
 from sensord.readings import Floats, Integers, Partition, Readings
 
 NOWHERE = Partition("recording", 0)
+LEAD_IN = 1_000  # readings for a fresh state to settle in
 ROWS_AT_ONCE = 256  # of each device
 ROWS_IN_ALL = 1 << 16  # so many devices may there be that theirs are fewer
 

@@ -222,3 +222,33 @@ def test_what_lies_in_windows_and_in_alerts_that_may_be_real_is_not_learned(on_r
     )
     assert whole.out.split(":")[0] == aside.out.split(":")[0] != ended.out.split(":")[0]
     assert "left out" not in whole.err + aside.err
+
+
+def of_confirmed(said: Sequence[str]) -> list[str]:
+    return [line for line in said if line.startswith("gate: ") and "confirmed alerts" in line]
+
+
+def test_a_bundle_that_would_miss_what_people_called_real_is_stopped(on_rows: Sensord, tmp_path: Path) -> None:
+    values = swinging(seed=1)
+    values[1, 700:760, 0] += 1.2  # heat alone, without the flow that goes with it
+    file = write(tmp_path / "history.csv", values)
+    alerted(f"sqlite:///{tmp_path / 'rows.db'}", (UUID(int=0x2222 << 112), "pump-1", 700, 775))
+    assert on_rows("alerts", "feedback", "2222", "real", "--by", "ann").code == 0
+    first = train(on_rows, file)
+    assert of_confirmed(first) == ["gate: passed: it finds 1 of 1 confirmed alerts; nothing to compare"]
+    [current, *_] = moved(on_rows)
+
+    deaf = "--alarm-budget", "1e-9"  # a false alarm in some million years: so much is an alert no longer
+    objection = f"it finds 0 of 1 confirmed alerts, {current} 1: 0 won, 1 lost"
+    assert of_confirmed(train(on_rows, file, *deaf, code=1)) == [f"gate: REFUSED: {objection}"]
+    rows = json.loads(on_rows("model", "list", "--format", "json").out)
+    [refused] = [row for row in rows if row["stage"] == "candidate"]
+    assert refused["verdict"]["objections"] == objection
+    again = train(on_rows, file, "--seed", "7")
+    [current, *_] = moved(on_rows)
+    assert of_confirmed(again)[0].endswith(": 0 won, 0 lost")
+
+    forced = train(on_rows, file, *deaf, "--force")
+    assert of_confirmed(forced) == [f"gate: REFUSED: it finds 0 of 1 confirmed alerts, {current} 1: 0 won, 1 lost"]
+    assert f"{refused['bundle_id']}: current by force" in forced
+    assert of_confirmed(train(on_rows, file, "--keep-alerts")) == [], "it asks for no alerts"

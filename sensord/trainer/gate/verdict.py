@@ -1,7 +1,7 @@
 """The verdict on a candidate: held-out history through the daemon's own scoring, beside the bundle that is current.
 
 What is judged is the candidate's trial: the same network and the same thresholds, with profiles fitted on the first
-part of every history; the last part is what neither has seen.
+part of every history; the last part is what neither has seen. Nor has it seen the alerts that people called real.
 """
 
 import math
@@ -18,16 +18,16 @@ from sensord.model.bundle import Bundle
 from sensord.trainer.events import GRACE_READINGS, Span, match
 from sensord.trainer.gate.planted import plant
 from sensord.trainer.history import History
-from sensord.trainer.offline import Recorded, watch
+from sensord.trainer.offline import LEAD_IN, Recorded, watch
 from sensord.trainer.threshold import DAY_S, HELD_OUT
 
 CHANCE = 0.01  # what happens by chance less often than this is no chance
 SLACK = 1.05  # an error within this factor of another is as good: seeds and what is left out differ by as much
 FORGIVEN = 2  # alarms, however little is allowed: the trial has seen a quarter less than the candidate
-LEAD_IN = 1_000  # readings
 PLANTED_SEED = 1
 
 Report = Callable[[str, int, int], None]
+Flagged = tuple[bool, ...]  # for each fault whether it is found
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +77,22 @@ def judge(case: Case, report: Report = lambda stage, done, of: None) -> Verdict:
     late, begins = late_part(case.history)
     spoilt, faults = plant(late, begins, PLANTED_SEED)
     rivals = [case.trial] if case.current is None else [case.trial, case.current]
-    heard, found = list[Heard](), list[tuple[bool, ...]]()
+    known = case.history.confirmed
+    heard, planted, confirmed = list[Heard](), list[Flagged](), list[Flagged]()
     for number, bundle in enumerate(rivals):
         report("gate", 2 * number, 2 * len(rivals))
         heard.append(_heard(bundle, late, begins, case))
         report("gate", 2 * number + 1, 2 * len(rivals))
-        found.append(_found(watch(bundle, spoilt, case.max_gap_s), faults, case.history.period_s))
+        planted.append(_found(bundle, spoilt, faults, case))
+        confirmed.append(_found(bundle, known.devices, known.alerts, case))
     report("gate", 2 * len(rivals), 2 * len(rivals))
     checks = [_budget(case, heard[0].alerts, late, begins), _baselines(case.metrics)]
     if case.current is not None:
         checks.append(_error(case.current.id, heard[0].error, heard[1].error))
-    return Verdict(against, (*checks, _recall(against, found)))
+    checks.append(_recall(against, Recall.of(planted)))
+    if known.alerts:
+        checks.append(_confirmed(against, Recall.of(confirmed)))
+    return Verdict(against, tuple(checks))
 
 
 def late_part(history: History) -> tuple[list[Recorded], dict[str, int]]:
@@ -128,6 +133,41 @@ def _heard(bundle: Bundle, late: Sequence[Recorded], begins: Mapping[str, int], 
     return Heard(alerts, math.sqrt(squares / max(known, 1)))
 
 
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Which of the same faults the candidate finds, and which the current bundle. theirs: None: there is no current."""
+
+    mine: Flagged
+    theirs: Flagged | None
+
+    @classmethod
+    def of(cls, found: Sequence[Flagged]) -> "Recall":
+        """found: by the candidate, and by the current bundle where there is one."""
+        return cls(found[0], found[1] if len(found) > 1 else None)
+
+    @property
+    def won(self) -> int:
+        return sum(ours and not theirs for ours, theirs in zip(self.mine, self.theirs or self.mine, strict=True))
+
+    @property
+    def lost(self) -> int:
+        return sum(theirs and not ours for ours, theirs in zip(self.mine, self.theirs or self.mine, strict=True))
+
+    def told(self, what: str, against: str | None) -> str:
+        """A sentence for people."""
+        mine = f"it finds {sum(self.mine)} of {len(self.mine)} {what}"
+        if self.theirs is None:
+            return f"{mine}; nothing to compare"
+        return f"{mine}, {against} {sum(self.theirs)}: {self.won} won, {self.lost} lost"
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        share = {"faults": len(self.mine), "found": sum(self.mine)}
+        if self.theirs is None:
+            return share
+        return share | {"found_by_current": sum(self.theirs), "won": self.won, "lost": self.lost}
+
+
 # --- what is asked ---------------------------------------------------------------------------------------------------
 
 
@@ -162,25 +202,28 @@ def _error(against: str, mine: float, theirs: float) -> Check:
     return Check("error", mine <= theirs * SLACK, told, {"error": mine, "current": theirs})
 
 
-def _recall(against: str | None, found: Sequence[tuple[bool, ...]]) -> Check:
+def _recall(against: str | None, recall: Recall) -> Check:
     """It finds the planted faults that the current bundle finds; a sign test on those that only one of them finds."""
-    mine = found[0]
-    share = {"faults": len(mine), "found": sum(mine)}
-    if against is None:
-        return Check("recall", True, f"it finds {sum(mine)} of {len(mine)} planted faults; nothing to compare", share)
-    lost = sum(theirs and not ours for ours, theirs in zip(mine, found[1], strict=True))
-    won = sum(ours and not theirs for ours, theirs in zip(mine, found[1], strict=True))
-    told = f"it finds {sum(mine)} of {len(mine)} planted faults, {against} {sum(found[1])}: {won} won, {lost} lost"
-    figures = share | {"found_by_current": sum(found[1]), "won": won, "lost": lost}
-    return Check("recall", as_many_heads(lost, won + lost) >= CHANCE, told, figures)
+    by_chance = as_many_heads(recall.lost, recall.won + recall.lost)
+    return Check("recall", by_chance >= CHANCE, recall.told("planted faults", against), recall.figures)
+
+
+def _confirmed(against: str | None, recall: Recall) -> Check:
+    """Of the alerts that people called real it finds as many as the current bundle."""
+    # No room for chance: each was a fault that somebody went and saw. Who can spare one promotes with --force.
+    return Check("confirmed", recall.lost <= recall.won, recall.told("confirmed alerts", against), recall.figures)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _found(alerts: Sequence[Alert], faults: Sequence[Span], period_s: float) -> tuple[bool, ...]:
+def _found(bundle: Bundle, devices: Sequence[Recorded], faults: Sequence[Span], case: Case) -> Flagged:
+    """Which faults in recordings the bundle's alerts overlap."""
+    if not faults:
+        return ()
+    alerts = watch(bundle, devices, case.max_gap_s)
     spans = [Span(alert.device_id, alert.opened_at, alert.last_seen_at) for alert in alerts]
-    matching = match(faults, spans, round(GRACE_READINGS * period_s * MICROSECONDS))
+    matching = match(faults, spans, round(GRACE_READINGS * case.history.period_s * MICROSECONDS))
     return tuple(bool(each) for each in matching.alerts_of)
 
 
