@@ -214,6 +214,11 @@ class Devices:
         except KeyError:
             return np.fromiter((self._slot(name) for name in device_ids), np.int64, len(device_ids))
 
+    def reserve(self, devices: int) -> None:
+        """Make room for so many at once."""
+        if devices > len(self._moved):
+            self._grow(devices)
+
     def touch(self, slots: Integers) -> None:
         """Mark slots as changed since the last snapshot."""
         self._touched[slots // PAGE] = True

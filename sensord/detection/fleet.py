@@ -355,6 +355,7 @@ class Fleet:
     def _warmed(self, bundle: Bundle, origin: Origin) -> "Fleet":
         """These devices' presence, episodes and last readings under another bundle."""
         new = Fleet(bundle, origin, self._limits, self._device)
+        new.devices.reserve(len(self.devices))
         new._find(self.devices.ids)
         new.devices.take_over(self.devices)
         new._watch_anew()
