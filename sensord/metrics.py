@@ -23,6 +23,8 @@ from prometheus_client import (
 )
 
 from sensord import __version__
+from sensord.clock import MICROSECONDS
+from sensord.readings import Partition
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OUTCOMES = ("scored", "warm_up", "late", "reset")  # by the number that detection gives each
@@ -106,11 +108,33 @@ class Metrics:
             registry=registry,
         )
         # --- the log
-        self.partitions = Gauge("sensord_partitions", "Partitions adopted.", ["fleet"], registry=registry)
+        self.polls = Counter("sensord_polls_total", "Times that Kafka was asked for records.", registry=registry)
+        self.polled_records = Counter("sensord_polled_records_total", "Records that came.", registry=registry)
+        self.last_poll = Gauge("sensord_last_poll_timestamp_seconds", "When Kafka was last asked.", registry=registry)
+        self.lag_records = Gauge(
+            "sensord_lag_records", "Records that wait in a partition.", ["topic", "partition"], registry=registry
+        )
+        self.lag_seconds = Gauge(
+            "sensord_lag_seconds",
+            "Age of the latest record that was taken in, by its time stamp; 0 where none waits.",
+            ["topic", "partition"],
+            registry=registry,
+        )
         self.rebalances = Counter("sensord_rebalances_total", "Changes of the assignment.", registry=registry)
         # --- the database
         self.commit_seconds = Histogram(
             "sensord_commit_seconds", "Committing all partitions.", buckets=SECONDS, registry=registry
+        )
+        self.last_commit = Gauge(
+            "sensord_last_commit_timestamp_seconds", "When something was last committed.", registry=registry
+        )
+        self.last_snapshot = Gauge(
+            "sensord_last_snapshot_timestamp_seconds",
+            "When the state of a partition was last written.",
+            registry=registry,
+        )
+        self.snapshot_bytes = Counter(
+            "sensord_snapshot_bytes_total", "State written beside the stream.", registry=registry
         )
         self.snapshot_seconds = Histogram(
             "sensord_snapshot_seconds",
@@ -128,11 +152,40 @@ class Metrics:
             "sensord_alert_conflicts_total", "New alerts that were there already: a bug.", registry=registry
         )
         # --- fleets
-        self.devices = Gauge("sensord_devices", "Devices with state in this process.", ["fleet"], registry=registry)
+        self.held = {
+            name: Gauge(f"sensord_{name}", told, ["fleet"], registry=registry)
+            for name, told in (
+                ("partitions", "Partitions adopted."),
+                ("held_partitions", "Partitions of which nothing more is taken in, since most readings are bad."),
+                ("devices", "Devices with state in this process."),
+                ("open_alerts", "Devices with an open episode."),
+                ("silent_devices", "Devices that are missed."),
+                ("drifting_devices", "Devices with an open drift."),
+            )
+        }
+        self.alarm_budget = Gauge(
+            "sensord_alarm_budget",
+            "False alarms per device and day that are allowed; sensord_alerts_total tells what came.",
+            ["fleet"],
+            registry=registry,
+        )
+        self.gaps = Counter("sensord_gaps_total", "Gaps in a log that were accepted.", ["fleet"], registry=registry)
         self.evicted_devices = Counter(
             "sensord_evicted_devices_total", "Devices forgotten to make room.", ["fleet"], registry=registry
         )
         self.bundle = Gauge("sensord_bundle_info", "The bundle that scores.", ["fleet", "bundle_id"], registry=registry)
+        self.shadow = Gauge(
+            "sensord_shadow_info", "The bundle that is scored beside.", ["fleet", "bundle_id"], registry=registry
+        )
+        self.history_end = Gauge(
+            "sensord_bundle_history_end_timestamp_seconds",
+            "The latest reading that the bundle was learnt from.",
+            ["fleet"],
+            registry=registry,
+        )
+        self.swaps = Counter(
+            "sensord_swaps_total", "Partitions that moved to another bundle.", ["fleet"], registry=registry
+        )
         self.refused_bundles = Counter(
             "sensord_refused_bundles_total", "Bundles that did not load or fit.", ["fleet"], registry=registry
         )
@@ -144,7 +197,8 @@ class Metrics:
         )
         Gauge("sensord_build_info", "This version.", ["version"], registry=registry).labels(__version__).set(1)
         self._fleets: dict[str, _FleetMetrics] = {}
-        self._bundles: dict[str, str] = {}
+        self._named: dict[tuple[Gauge, str], str] = {}  # the bundle that each of the info metrics shows, by fleet
+        self._lagging = set[tuple[str, str]]()
 
     # --- what the loop says ------------------------------------------------------------------------------------------
 
@@ -191,20 +245,66 @@ class Metrics:
         """A bundle did harm, and the one before it is current again."""
         self.rolled_back_bundles.labels(fleet).inc()
 
-    def holds(self, partitions: Mapping[str, int], devices: Mapping[str, int]) -> None:
-        """What this process holds now, by fleet; a fleet that is named no more holds nothing."""
-        for fleet in {*self._fleets, *partitions}:
-            mine = self._fleet(fleet)
-            mine.partitions.set(partitions.get(fleet, 0))
-            mine.devices.set(devices.get(fleet, 0))
+    def swapped(self, fleet: str) -> None:
+        """A partition moved to another bundle."""
+        self.swaps.labels(fleet).inc()
 
-    def scores_with(self, fleet: str, bundle_id: str) -> None:
-        """A fleet is scored with this bundle from now on."""
-        before = self._bundles.get(fleet)
+    def bridged(self, fleet: str) -> None:
+        """A gap in a log was accepted."""
+        self.gaps.labels(fleet).inc()
+
+    def polled(self, at: int, records: int) -> None:
+        """Kafka was asked. at: wall time, microseconds."""
+        self.polls.inc()
+        self.polled_records.inc(records)
+        self.last_poll.set(at / MICROSECONDS)
+
+    def saved(self, at: int) -> None:
+        """Something was committed. at: wall time, microseconds."""
+        self.last_commit.set(at / MICROSECONDS)
+
+    def stored(self, at: int, size: int) -> None:
+        """A snapshot of so many bytes was written beside the stream. at: wall time, microseconds."""
+        self.last_snapshot.set(at / MICROSECONDS)
+        self.snapshot_bytes.inc(size)
+
+    def allows(self, fleet: str, budget: float) -> None:
+        """False alarms per device and day that a fleet's settings allow."""
+        self.alarm_budget.labels(fleet).set(budget)
+
+    def lags(self, found: Mapping[Partition, tuple[int, float]]) -> None:
+        """How many records wait in each partition that this process reads, and the age of the latest one it took in,
+        seconds; a partition that is named no more is shown no more."""
+        shown = {(partition.topic, str(partition.number)): lag for partition, lag in found.items()}
+        for gone in self._lagging - shown.keys():
+            self.lag_records.remove(*gone)
+            self.lag_seconds.remove(*gone)
+        for labels, (records, seconds) in shown.items():
+            self.lag_records.labels(*labels).set(records)
+            self.lag_seconds.labels(*labels).set(seconds)
+        self._lagging = set(shown)
+
+    def holds(self, found: Mapping[str, Mapping[str, int]]) -> None:
+        """What this process holds now, by fleet and by the names of `held`; a fleet that is named no more holds
+        nothing."""
+        for fleet in {*self._fleets, *found}:
+            for name, gauge in self._fleet(fleet).held.items():
+                gauge.set(found.get(fleet, {}).get(name, 0))
+
+    def scores_with(self, fleet: str, bundle_id: str, history_end: int, shadow_id: str | None) -> None:
+        """A fleet is scored with this bundle from now on, and beside it with that one. history_end: microseconds."""
+        self._show(self.bundle, fleet, bundle_id)
+        self._show(self.shadow, fleet, shadow_id)
+        self.history_end.labels(fleet).set(history_end / MICROSECONDS)
+
+    def _show(self, info: Gauge, fleet: str, bundle_id: str | None) -> None:
+        """One bundle at a time."""
+        before = self._named.pop((info, fleet), None)
         if before is not None and before != bundle_id:
-            self.bundle.remove(fleet, before)
-        self._bundles[fleet] = bundle_id
-        self.bundle.labels(fleet, bundle_id).set(1)
+            info.remove(fleet, before)
+        if bundle_id is not None:
+            self._named[info, fleet] = bundle_id
+            info.labels(fleet, bundle_id).set(1)
 
     def exposition(self) -> bytes:
         """All figures, in CONTENT_TYPE. May be called from any thread."""
@@ -216,8 +316,7 @@ class Metrics:
                 tuple(self.readings.labels(fleet, outcome) for outcome in OUTCOMES),
                 self.readings.labels(fleet, REPLAYED),
                 self.batch_readings.labels(fleet),
-                self.partitions.labels(fleet),
-                self.devices.labels(fleet),
+                {name: gauge.labels(fleet) for name, gauge in self.held.items()},
             )
         return self._fleets[fleet]
 
@@ -229,5 +328,4 @@ class _FleetMetrics:
     outcomes: tuple[Counter, ...]
     replayed: Counter
     batch_readings: Histogram
-    partitions: Gauge
-    devices: Gauge
+    held: Mapping[str, Gauge]

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sensord.detection.fleet import Outcome
 from sensord.metrics import OUTCOMES, Metrics
+from sensord.readings import Partition
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,15 @@ def busy() -> Metrics:
     metrics.store_failed()
     metrics.refused("pumps")
     metrics.rolled_back("pumps")
-    metrics.holds({"pumps": 3}, {"pumps": 20})
-    metrics.scores_with("pumps", "pumps-1")
+    metrics.swapped("pumps")
+    metrics.bridged("pumps")
+    metrics.polled(7_000_000, records=5)
+    metrics.saved(8_000_000)
+    metrics.stored(9_000_000, size=10)
+    metrics.allows("pumps", 0.05)
+    metrics.lags({Partition("readings", 0): (3, 1.5), Partition("readings", 1): (0, 0.0)})
+    metrics.holds({"pumps": {"partitions": 3, "devices": 20, "open_alerts": 2}})
+    metrics.scores_with("pumps", "pumps-1", 6_000_000, "pumps-9")
     return metrics
 
 
@@ -79,20 +87,37 @@ def test_what_the_loop_says_is_what_is_counted() -> None:
     assert value(metrics, "sensord_dead_letters_total", fleet="pumps", reason="malformed") == 2
     assert value(metrics, "sensord_alert_conflicts_total") == 1
     assert value(metrics, "sensord_fenced_partitions_total") == 2
+    assert value(metrics, "sensord_polled_records_total") == 5
+    assert value(metrics, "sensord_snapshot_bytes_total") == 10
+    assert value(metrics, "sensord_alarm_budget", fleet="pumps") == 0.05
+    times = {"poll": 7, "commit": 8, "snapshot": 9}
+    assert {name: value(metrics, f"sensord_last_{name}_timestamp_seconds") for name in times} == times
+    held = {"partitions": 3, "devices": 20, "open_alerts": 2, "silent_devices": 0}
+    assert {name: value(metrics, f"sensord_{name}", fleet="pumps") for name in held} == held
 
 
 def test_a_fleet_that_holds_nothing_any_more_shows_nothing() -> None:
     metrics = busy()
-    metrics.holds({}, {})
+    metrics.holds({})
     for name in ("sensord_partitions", "sensord_devices"):
         assert value(metrics, name, fleet="pumps") == 0
 
 
 def test_a_fleet_is_shown_with_one_bundle_at_a_time() -> None:
     metrics = busy()
-    metrics.scores_with("pumps", "pumps-2")
+    metrics.scores_with("pumps", "pumps-2", 6_000_000, None)
     assert value(metrics, "sensord_bundle_info", fleet="pumps", bundle_id="pumps-1") is None
     assert value(metrics, "sensord_bundle_info", fleet="pumps", bundle_id="pumps-2") == 1
+    assert value(metrics, "sensord_shadow_info", fleet="pumps", bundle_id="pumps-9") is None
+
+
+def test_a_partition_that_is_read_elsewhere_by_now_has_no_lag_here() -> None:
+    metrics = busy()
+    assert value(metrics, "sensord_lag_records", topic="readings", partition="0") == 3
+    assert value(metrics, "sensord_lag_seconds", topic="readings", partition="0") == 1.5
+    metrics.lags({Partition("readings", 1): (0, 0.0)})
+    assert value(metrics, "sensord_lag_records", topic="readings", partition="0") is None
+    assert value(metrics, "sensord_lag_seconds", topic="readings", partition="1") == 0
 
 
 def test_two_catalogues_share_nothing() -> None:
@@ -103,13 +128,24 @@ def test_two_catalogues_share_nothing() -> None:
 def test_every_name_and_label_goes_by_the_book() -> None:
     families = list(text_string_to_metric_families(busy().exposition().decode()))
     ours = [family for family in families if not family.name.startswith(("process_", "python_"))]
-    assert len(ours) > 15
+    assert len(ours) >= 30
     for family in ours:
         assert family.name.startswith("sensord_")
         assert not family.name.endswith(("_ms", "_milliseconds", "_created"))
         assert family.documentation
         labels = {name for sample in family.samples for name in sample.labels}
-        assert labels <= {"fleet", "outcome", "reason", "kind", "event", "bundle_id", "version", "le"}
+        assert labels <= {
+            "fleet",
+            "outcome",
+            "reason",
+            "kind",
+            "event",
+            "bundle_id",
+            "version",
+            "le",
+            "topic",
+            "partition",
+        }
 
 
 def test_counters_end_in_total() -> None:

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import click
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from sqlalchemy import Engine
@@ -35,6 +36,7 @@ from sensord.detection.alerts import BESIDE_EPISODES, AlertChange, Kind, Severit
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.devices import RING
 from sensord.detection.likeness import GROWN, GROWN_ELSEWHERE, OF_LEVELS, SIMILAR
+from sensord.metrics import Metrics
 from sensord.model.bundle import Tuning
 from sensord.model.network import WAVE
 from sensord.readings import DeadLetter, Partition, Record
@@ -184,6 +186,21 @@ def test_the_settings_shown_load(tmp_path: Path) -> None:
 
 def test_the_table_of_settings_is_the_code_s() -> None:
     assert settings_table() in README, f"README.md should hold:\n\n{settings_table()}"
+
+
+def test_the_table_of_metrics_is_the_code_s() -> None:
+    assert metrics_table() in README, f"README.md should hold:\n\n{metrics_table()}"
+
+
+def metrics_table() -> str:
+    """Of all but what the client library counts of every process."""
+    rows = ["| metric | labels | what it is |", "|---|---|---|"]
+    for metric in Metrics().registry._collector_to_names:
+        if isinstance(metric, MetricWrapperBase):
+            name = metric._name + ("_total" if metric._type == "counter" else "")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+            rows.append(f"| `{name}` | {labels} | {metric._documentation} |")
+    return "\n".join(rows)
 
 
 def settings_table() -> str:

@@ -19,8 +19,9 @@ from sensord.settings import Settings
     "--accept-bad", is_flag=True, help="Go on where more than half of 1,000 readings are bad: dead letters they are."
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes that share the partitions. [1]")
+@click.option("--worker", type=click.IntRange(min=0), default=0, hidden=True, help="Which of several this one is.")
 @click.pass_context
-def run(ctx: click.Context, accept_gap: bool, accept_bad: bool, workers: int) -> None:
+def run(ctx: click.Context, accept_gap: bool, accept_bad: bool, workers: int, worker: int) -> None:
     """Watch the fleets: readings in from Kafka, alerts into the database.
 
     TERM or INT drains and exits with 0; a second one ends at once. What stops the daemon for good has exit code 69
@@ -36,7 +37,7 @@ def run(ctx: click.Context, accept_gap: bool, accept_bad: bool, workers: int) ->
     stop.listen()
     from sensord.cli.watch import Accept, watch  # noqa: PLC0415  # seconds and hundreds of megabytes
 
-    drained = watch(settings, Accept(accept_gap, accept_bad), stop)
+    drained = watch(settings, Accept(accept_gap, accept_bad), stop, worker)
     if not drained:
         ctx.exit(EXIT_FAILURE)
 

@@ -10,6 +10,7 @@ import structlog
 import torch
 
 from sensord.clock import MICROSECONDS, SystemClock
+from sensord.daemon.health import Health, HealthServer
 from sensord.daemon.loop import FleetRules, Loop, Rules
 from sensord.daemon.models import Models
 from sensord.daemon.owner import Owner, dead_members
@@ -40,22 +41,27 @@ class Accept:
     bad: bool = False
 
 
-def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
-    """Build the daemon and let it run until it is asked to stop; True if everything was committed."""
+def watch(settings: Settings, accept: Accept, stop: Stop, worker: int = 0) -> bool:
+    """Build the daemon and let it run until it is asked to stop; True if everything was committed.
+
+    worker: which of several on this command line it is.
+    """
     torch.set_num_threads(1)  # a fixed number: scores must not depend on the machine's load
     daemon, clock = settings.daemon, SystemClock()
     trusted = TrustedKeys.read(settings.model.trusted_keys)
-    with lock_for_daemon(settings.store.full_url):
+    watchdog, metrics = Watchdog(clock, daemon.watchdog_s), Metrics()
+    health = Health(watchdog, metrics)
+    with HealthServer(health, settings.http, worker), lock_for_daemon(settings.store.full_url):
         engine = open_engine(settings.store.full_url)
         try:
             connect_within(engine, daemon.start_timeout_s)
             check(engine)
-            metrics = Metrics()
             models = Models(
                 Registry(engine), _demanded_channels(settings), trusted, metrics.refused, metrics.rolled_back
             )
+            for name, fleet in settings.fleets.items():
+                metrics.allows(name, fleet.alarm_budget)
             topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]
-            watchdog = Watchdog(clock, daemon.watchdog_s)
             progress = Progress(engine)
             stored = progress.partitions()
             _make_ready(models, settings.fleets.keys(), {each.fleet for each in stored if each.model_id})
@@ -69,6 +75,7 @@ def watch(settings: Settings, accept: Accept, stop: Stop) -> bool:
             loop = Loop(source, progress, models, rules, clock, watchdog, metrics, saver=saver)
             _spare_what_stays()
             watchdog.start()
+            health.obstacles = lambda: loop.obstacles
             stop.hold()
             log.info("running", topics=topics, store=settings.store.place)
             try:

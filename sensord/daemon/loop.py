@@ -4,8 +4,7 @@ Restart, failover, zombie and unknown commit are one code path: whatever happene
 database says is believed, and the log is replayed from the snapshot. Nothing is flushed on the way out of a rebalance.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +18,8 @@ from sensord.daemon.owner import Owner
 from sensord.daemon.policy import Backoff, Pace, Quality, Standstill, Timer
 from sensord.daemon.probation import Probation
 from sensord.daemon.shard import Progressed, Saving, Shard, StateCopy
-from sensord.daemon.swaps import Swaps, devices_of
+from sensord.daemon.stock import take_stock, tell_lag
+from sensord.daemon.swaps import Swaps
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.alerts import Run
 from sensord.detection.chronicle import Origin
@@ -118,15 +118,36 @@ class Loop:
         self._standstill = Standstill(rules.pace.standstill_s)
         self._feeder = feeder or ThreadPoolExecutor(1, "feeder")
         self._saver = saver or AtOnce()
-        self._swaps = Swaps(models, Probation(rules.probation_s), self._saver, str(rules.owner), clock)
+        probation = Probation(rules.probation_s)
+        self._swaps = Swaps(models, probation, self._saver, str(rules.owner), clock, metrics.swapped)
+        self._newest: dict[Partition, int] = {}  # time stamps of the latest records taken in, milliseconds
         self._feeding: Future[list[tuple[Shard, list[Progressed]]]] | None = None
         self._log_answers = True  # when it was last asked, or since it last brought something
+        self._store_answers = True  # when it was last needed
+        self._joined = False
+        self.obstacles = self._obstacles()  # why it isn't ready; for other threads, replaced as a whole
 
     @property
     def ready(self) -> bool:
         """Every assigned partition is adopted and read, and the broker answers."""
-        held = any(shard.held for shard in self.shards.values())
-        return self._log_answers and not self._unclaimed and not held
+        return not self._obstacles()
+
+    def _obstacles(self) -> tuple[str, ...]:
+        """What is in the way of being ready."""
+        found = list[str]()
+        if not self._joined:
+            found.append("not a member of the consumer group yet")
+        if not self._log_answers:
+            found.append("Kafka does not answer")
+        if not self._store_answers:
+            found.append("the database does not answer")
+        if self._unclaimed:
+            found.append(f"assigned, but not adopted yet: {_listed(self._unclaimed)}; the log says why")
+        if held := [partition for partition, shard in self.shards.items() if shard.held]:
+            found.append(
+                f"held, since most of their readings are bad: {_listed(held)}; see `sensord dead-letters list`"
+            )
+        return tuple(found)
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -140,6 +161,8 @@ class Loop:
         """Take what one poll brings, and commit and snapshot when due. Raises SourceFailed, OffsetsLost, ..."""
         batch = self._source.poll(self._rules.poll_timeout_s if self._feeding is None else 0)
         self._log_answers |= bool(batch.records)
+        self._joined = self._joined or bool(self._source.member)
+        self._metrics.polled(self._clock.now(), sum(map(len, batch.records.values())))
         fresh = self._decode(batch)
         self._end_feeding()  # what follows must not see a partition between two states
         self._follow_assignment(batch)
@@ -151,7 +174,9 @@ class Loop:
             self._save_when_due()
             fed = [one for one in fed if one.shard.partition in self.shards.keys() - adopted]
         self._begin_feeding(fed)
+        self._newest.update({one.shard.partition: one.records[-1].timestamp for one in fed})
         self._inspect_when_due()
+        self.obstacles = self._obstacles()
         self._watchdog.tick()
 
     # --- readings ----------------------------------------------------------------------------------------------------
@@ -271,6 +296,7 @@ class Loop:
         except (Unreachable, PartitionLost) as error:
             self._claim_later(error)
         else:
+            self._store_answers = True
             if awaited is None:
                 self._retry.succeed()
             else:
@@ -371,6 +397,7 @@ class Loop:
         if not self._rules.accept_gap:
             raise OffsetsLost(f"{loss.reason}; {ACCEPT_GAP}")
         log.warning("gap accepted", partition=str(claim.partition), reason=loss.reason, go_on_at=loss.go_on_at)
+        self._metrics.bridged(claim.fleet)
         now = self._clock.now()
         return self._progress.accept_gap(claim, claim.next_offset, loss.go_on_at, topic_id, loss.reason, now)
 
@@ -438,10 +465,11 @@ class Loop:
         boundary = wanted and not any(shard.saving for shard in self.shards.values())
         self._save(boundary)
         self._commit.reset(now)
+        tell_lag(self.shards.values(), self._source, self._newest, self._clock.now(), self._metrics)
         if boundary:
             self._begin_saving()
             self._snapshot.reset(now)
-            self._take_stock()
+            take_stock(self.shards.values(), self._metrics)
 
     def _save(self, boundary: bool = False) -> None:
         """Commit what there is; a fenced partition is forgotten and the rest goes through without it.
@@ -468,6 +496,7 @@ class Loop:
             committed = self._progress.commit(checkpoints, now := self._clock.now())
         for checkpoint in checkpoints:
             self.shards[checkpoint.partition].settle(checkpoint, now)
+        self._metrics.saved(now)
         self._source.hint({checkpoint.partition: checkpoint.next_offset for checkpoint in checkpoints})
         self._metrics.committed(checkpoints, committed.conflicts)
         self._swaps.committed(checkpoints)
@@ -482,7 +511,9 @@ class Loop:
 
     def _store(self, copy: StateCopy) -> None:
         with self._metrics.snapshot_seconds.time():
-            self._progress.store(copy.sealed())
+            snapshot = copy.sealed()
+            self._progress.store(snapshot)
+        self._metrics.stored(self._clock.now(), snapshot.size)
 
     def _end_saving(self) -> None:
         """See what became of snapshots."""
@@ -497,13 +528,6 @@ class Loop:
 
     def _wait_for_saver(self) -> None:
         self._saver.submit(lambda: None).result()  # it does one thing after another
-
-    def _take_stock(self) -> None:
-        """Tell what this process holds."""
-        for shard in self.shards.values():
-            self._metrics.scores_with(shard.name, shard.fleet.bundle.id)
-        partitions = Counter(shard.name for shard in self.shards.values())
-        self._metrics.holds(partitions, devices_of(self.shards.values()))
 
     def _take_up_acceptances(self) -> None:
         """Close what people have called normal; only here, so that the snapshot that a replay starts at has it."""
@@ -564,9 +588,14 @@ class Loop:
 
     def _lose_store(self, error: StoreUnavailable) -> None:
         """The database is away, and what it last did is unknown: read no more, and claim everything again."""
+        self._store_answers = False
         self._source.pause()
         self._unclaimed.update(self.shards)
         self.shards.clear()
         wait_s = self._retry.fail(self._clock.monotonic())
         self._metrics.store_failed()
         log.error("database unavailable", cause=str(error), retry_in_s=wait_s)
+
+
+def _listed(partitions: Iterable[Partition]) -> str:
+    return ", ".join(map(str, partitions))

@@ -1,7 +1,7 @@
 """Shards move to the bundles that the registry names, and back where one does harm. Used by `loop`."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import TypeAlias
 
@@ -25,11 +25,20 @@ class Swaps:
     """Which bundles are wanted by now, and who has yet to move.
 
     lookout: a thread on which bundles are loaded and verified beside the stream. owner: as moves name this process.
+    on_swap: told the fleet of each partition that has moved.
     """
 
-    def __init__(self, models: Models, probation: Probation, lookout: Executor, owner: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        models: Models,
+        probation: Probation,
+        lookout: Executor,
+        owner: str,
+        clock: Clock,
+        on_swap: Callable[[str], None],
+    ) -> None:
         self._models, self._probation, self._lookout = models, probation, lookout
-        self._owner, self._clock = owner, clock
+        self._owner, self._clock, self._on_swap = owner, clock, on_swap
         self._looking: Future[Bundles] | None = None
         self._wanted: Bundles = {}
 
@@ -96,6 +105,7 @@ class Swaps:
             log.info("swapping", partition=place, offset=shard.position, old=old, new=new)
             shard.swap(wanted.current)
             self._probation.begin(shard.name, old, new, self._clock.monotonic())
+            self._on_swap(shard.name)
             moves += 1
         beside = wanted.shadow and wanted.shadow.id
         if beside != shard.shadow_id:

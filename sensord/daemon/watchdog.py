@@ -20,18 +20,25 @@ class Watchdog:
 
     def __init__(self, clock: Clock, limit_s: float, die: Callable[[], None] = die) -> None:
         self._clock = clock
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._die = die
         self._ticked_at = clock.monotonic()
+        self._watched = False
         self._stopped = threading.Event()
 
     def tick(self) -> None:
         """The loop is alive."""
         self._ticked_at = self._clock.monotonic()
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the loop last ticked; 0 before it is watched."""
+        return self._clock.monotonic() - self._ticked_at if self._watched else 0.0
+
     def start(self) -> None:
         """Watch from now on: what came before, waiting for Kafka say, was not the loop's time."""
         self.tick()
+        self._watched = True
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
@@ -43,7 +50,7 @@ class Watchdog:
 
     def look(self) -> None:
         """Judge once."""
-        if self._clock.monotonic() - self._ticked_at > self._limit_s:
+        if self._clock.monotonic() - self._ticked_at > self.limit_s:
             self.give_up()
 
     def give_up(self) -> None:

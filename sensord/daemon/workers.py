@@ -23,7 +23,8 @@ log = structlog.get_logger()
 
 
 class Workers:
-    """work: what each process calls; it ends by SystemExit, and can be found by its name in a module."""
+    """work: what each process calls with the arguments, and its number as --worker; it ends by SystemExit, and can be
+    found by its name in a module."""
 
     def __init__(self, count: int, work: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would share connections and the libraries' threads
@@ -85,7 +86,7 @@ def _live(number: int, work: Callable[[Sequence[str]], None], arguments: Sequenc
     os.setpgid(0, 0)
     structlog.contextvars.bind_contextvars(worker=number)
     threading.Thread(target=_follow_parent, name="follow-parent", daemon=True).start()
-    work(arguments)
+    work([*arguments, "--worker", str(number)])
 
 
 def _follow_parent() -> None:

@@ -418,6 +418,16 @@ class Fleet:
             after = self._stepper.step(_seen(inputs), state.memory.recurrent[slots])
             intake.warmed(slots, inputs, after, self._profile, state, self._model, self._desk)
 
+    def census(self) -> dict[str, int]:
+        """How many devices there are, and in how many what is open."""
+        slots, state = slice(0, len(self.devices)), self.devices
+        return {
+            "devices": len(self.devices),
+            "open_alerts": int((state.phase[slots] >= episodes.OPEN).sum()),
+            "silent_devices": int((state.absence[slots] == Absence.SILENT).sum()),
+            "drifting_devices": int((state.drift_phase[slots] == drift.OPEN).sum()),
+        }
+
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
     def changes(self) -> list[AlertChange]:

@@ -6,6 +6,7 @@
 from sensord.settings.groups import (
     DaemonSettings,
     FleetSettings,
+    HttpSettings,
     KafkaSettings,
     LogSettings,
     ModelSettings,
@@ -19,6 +20,7 @@ __all__ = [
     "DEFAULT",
     "DaemonSettings",
     "FleetSettings",
+    "HttpSettings",
     "KafkaSettings",
     "Loaded",
     "LogSettings",

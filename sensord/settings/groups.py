@@ -191,6 +191,15 @@ class DaemonSettings(Group):
         return self
 
 
+class HttpSettings(Group):
+    """Where the daemon answers whoever watches it."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at: 0.0.0.0 or :: to be asked from other machines, as Kubernetes does."""
+    port: int | None = Field(None, ge=0, le=65_535)
+    """Port of /livez, /readyz and /metrics; 0: any, see the log; absent: none. Each of --workers takes the next one."""
+
+
 class LogSettings(Group):
     """What goes to stderr, and how."""
 
@@ -252,6 +261,7 @@ class Settings(BaseSettings):
     store: StoreSettings = Field(default_factory=StoreSettings)
     fleets: dict[FleetName, FleetSettings] = Field(default_factory=dict)
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)

@@ -118,6 +118,11 @@ class LaterSnapshot:
     devices: Sequence[DeviceSeen] = ()
     shadow_pages: dict[int, bytes] | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of its pages."""
+        return sum(map(len, (*self.pages.values(), *(self.shadow_pages or {}).values())))
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:

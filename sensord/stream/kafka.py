@@ -156,6 +156,13 @@ class KafkaSource:
             return None  # it has left, or poll is about to say what is wrong
         return position
 
+    def end(self, partition: Partition) -> int | None:
+        try:
+            end: int | None = self._consumer.highwater(_topic_partition(partition))
+        except (KafkaError, *DEPARTED):
+            return None
+        return end
+
     def pause(self) -> None:
         self._paused = True
         self._apply(self._consumer.pause)

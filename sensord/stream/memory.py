@@ -196,6 +196,9 @@ class MemorySource:
     def position(self, partition: Partition) -> int | None:
         return self._positions.get(partition)
 
+    def end(self, partition: Partition) -> int | None:
+        return self._log.bounds(partition).end if partition in self._positions else None
+
     def pause(self) -> None:
         self._paused = True
 

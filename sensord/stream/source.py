@@ -66,6 +66,10 @@ class Source(Protocol):
         """Next offset that would be fetched; passes transaction markers and compacted records."""
         ...
 
+    def end(self, partition: Partition) -> int | None:
+        """Offset after the last record, as of the latest records that came; None where none has come yet."""
+        ...
+
     def pause(self) -> None:
         """Deliver nothing more; polling goes on so that the membership lives."""
         ...

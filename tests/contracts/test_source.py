@@ -290,6 +290,17 @@ def test_bounds_are_first_and_next_offset(place: Place) -> None:
     assert source.bounds([partition])[partition] == Bounds(0, 3)
 
 
+def test_the_end_is_known_of_what_is_read(place: Place) -> None:
+    first, second = partitions(place)
+    place.append(first, b"0", b"1", b"2")
+    seen = joined(place)
+    seen.source.start(first, 2)
+    wait_until(lambda: seen.count() == 1, seen)
+    assert seen.source.end(first) == 3
+    assert seen.source.end(second) is None
+    assert seen.source.end(Partition(place.topic, 7)) is None
+
+
 def test_a_start_beyond_the_log_ends_the_source(place: Place) -> None:
     partition = partitions(place)[0]
     place.append(partition, b"0")

@@ -236,6 +236,8 @@ def test_while_the_database_is_away_nothing_is_read_and_then_nothing_is_missing(
     failing.away = True
     daemon.turn(3)
     assert not daemon.loop.ready
+    assert daemon.loop.obstacles[0] == "the database does not answer"
+    assert f"assigned, but not adopted yet: {TOPIC}[0], {TOPIC}[1]" in daemon.loop.obstacles[1]
     held = {p: shard.position for p, shard in daemon.loop._unclaimed.items() if shard}
     daemon.turn(30)
     assert {p: shard.position for p, shard in daemon.loop._unclaimed.items() if shard} == held
@@ -323,6 +325,34 @@ def test_a_failover_that_lost_commits_is_noticed_though_nothing_comes(
     assert (tables(here), here.pages()) == golden
 
 
+def test_lag_is_what_has_come_and_is_not_taken_in(here: World) -> None:
+    here.send_day(seconds=60)
+    here.clock.advance(1_000)
+    daemon = here.daemon(max_records=40, pace=Pace(commit_interval_s=0, snapshot_interval_s=5))
+    sample = daemon.loop._metrics.registry.get_sample_value
+    place = {"topic": TOPIC, "partition": "0"}
+    daemon.turn(3)
+    end = here.log.bounds(Partition(TOPIC, 0)).end
+    waiting = sample("sensord_lag_records", place)
+    assert waiting is not None
+    assert 0 < waiting < end
+    age = sample("sensord_lag_seconds", place)
+    assert age == pytest.approx(
+        here.clock.seconds - START / 1e6 - (end - waiting) // 3, abs=2
+    )  # three devices a second
+    daemon.turn(40)
+    assert sample("sensord_lag_records", place) == sample("sensord_lag_seconds", place) == 0
+    assert sample("sensord_polled_records_total") == sum(here.log.bounds(p).end for p in here.log.partitions(TOPIC))
+    assert sample("sensord_devices", {"fleet": "pumps"}) == 6
+
+
+def test_who_has_not_joined_the_group_is_not_ready(here: World) -> None:
+    daemon = here.daemon()
+    assert list(daemon.loop.obstacles) == ["not a member of the consumer group yet"]
+    daemon.turn()
+    assert list(daemon.loop.obstacles) == []
+
+
 def test_while_the_broker_does_not_answer_the_daemon_is_not_ready(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     here.send_day()
     daemon = here.daemon()
@@ -336,6 +366,7 @@ def test_while_the_broker_does_not_answer_the_daemon_is_not_ready(here: World, m
         broken.setattr(daemon.source, "bounds", away)
         daemon.turn(50)
         ready.append(daemon.loop.ready)
+        assert daemon.loop.obstacles == ("Kafka does not answer",)
     here.send_day(first=200, seconds=2)
     daemon.turn(2)
     assert [*ready, daemon.loop.ready] == [True, False, True]

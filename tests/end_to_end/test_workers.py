@@ -1,5 +1,7 @@
 """`sensord run --workers`: several processes that are one service to whoever starts it."""
 
+import http.client
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 from kafka import KafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
 
 from sensord.daemon.owner import Owner
 from sensord.settings import KafkaSettings
@@ -26,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def plant(tmp_path: Path, kafka: str, postgres_url: str) -> Iterator[Plant]:
-    made = Plant(tmp_path, kafka, postgres_url, f"readings-{uuid4().hex[:8]}")
+    made = Plant(tmp_path, kafka, postgres_url, f"readings-{uuid4().hex[:8]}", extra="[http]\nport = 0")
     with Cluster(KafkaSettings(bootstrap_servers=kafka)) as cluster:
         cluster.create(made.topic, partitions=PARTITIONS)
     made.sensord("db", "upgrade")
@@ -72,6 +75,25 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+def asked(daemon: DaemonProcess, path: str) -> list[tuple[int, str]]:
+    """What each worker answers over HTTP."""
+    lines = [json.loads(line) for line in daemon.log.splitlines() if line.startswith("{")]
+    answers = []
+    for port in [line["port"] for line in lines if line["event"] == "listening"]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answers.append((answer.status, answer.read().decode()))
+        connection.close()
+    return answers
+
+
+def sampled(exposition: str, name: str) -> float:
+    """A metric's value, summed over its labels."""
+    families = text_string_to_metric_families(exposition)
+    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+
 def test_workers_share_the_partitions_and_drain_together(plant: Plant) -> None:
     send(plant, 0)
     with plant.daemon("--workers", "2") as daemon:
@@ -80,6 +102,15 @@ def test_workers_share_the_partitions_and_drain_together(plant: Plant) -> None:
         send(plant, 1)
         plant.wait_until_committed([daemon])
         assert daemon.process.pid not in workers
+        assert asked(daemon, "/livez") == [(200, "alive\n")] * 2
+        assert asked(daemon, "/readyz") == [(200, "ready\n")] * 2
+        wait_for(
+            lambda: sum(sampled(told, "sensord_devices") for _, told in asked(daemon, "/metrics")) == 40,
+            [daemon],
+            "the metrics tell of all devices",
+        )
+        assert sum(sampled(told, "sensord_partitions") for _, told in asked(daemon, "/metrics")) == PARTITIONS
+        assert sum(sampled(told, "sensord_lag_records") for _, told in asked(daemon, "/metrics")) == 0
         assert daemon.stop() == 0
         assert not any(map(alive, workers))
     assert daemon.log.count('"drained"') == 2
