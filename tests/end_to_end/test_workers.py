@@ -103,7 +103,7 @@ def test_workers_share_the_partitions_and_drain_together(plant: Plant) -> None:
         plant.wait_until_committed([daemon])
         assert daemon.process.pid not in workers
         assert asked(daemon, "/livez") == [(200, "alive\n")] * 2
-        assert asked(daemon, "/readyz") == [(200, "ready\n")] * 2
+        wait_for(lambda: asked(daemon, "/readyz") == [(200, "ready\n")] * 2, [daemon], "both are ready")
         wait_for(
             lambda: sum(sampled(told, "sensord_devices") for _, told in asked(daemon, "/metrics")) == 40,
             [daemon],
