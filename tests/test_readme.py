@@ -290,6 +290,16 @@ def test_every_exit_code_is_listed() -> None:
     assert first_column(section("Exit codes"))[: len(codes)] == [str(code) for code in sorted(codes)]
 
 
+def test_what_systemd_thinks_of_the_units_is_as_said() -> None:
+    unit = ROOT / "deploy" / "systemd" / "sensord.service"
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", unit], capture_output=True, text=True, check=False
+    )
+    told = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert told
+    assert f"rates what is left to the daemon at {told[1]} of 10" in README.replace("\n", " ")
+
+
 def test_every_role_on_postgresql_is_listed() -> None:
     made = re.findall(r"^-- (sensord_\w+) ", (ROOT / "deploy" / "postgres" / "roles.sql").read_text(), re.MULTILINE)
     assert first_column(section("Rights on PostgreSQL")) == made

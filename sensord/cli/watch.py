@@ -1,7 +1,7 @@
 """Builds one daemon out of its settings, and lets it run. Used by `run`."""
 
 import gc
-from collections.abc import Set
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from sensord.daemon.models import Models
 from sensord.daemon.owner import Owner, dead_members
 from sensord.daemon.policy import Pace
 from sensord.daemon.signals import Stop
+from sensord.daemon.supervisor import Supervisor
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.fleet import Limits, make_ready
 from sensord.errors import BundleInvalid, ModelMissing
@@ -41,15 +42,23 @@ class Accept:
     bad: bool = False
 
 
-def watch(settings: Settings, accept: Accept, stop: Stop, worker: int = 0) -> bool:
+def watch(
+    settings: Settings,
+    accept: Accept,
+    stop: Stop,
+    supervisor: Supervisor,
+    reload: Callable[[], None],
+    worker: int = 0,
+) -> bool:
     """Build the daemon and let it run until it is asked to stop; True if everything was committed.
 
-    worker: which of several on this command line it is.
+    reload: what is to be done when it is asked to reload, beside looking for bundles. worker: which of several on this
+    command line it is.
     """
     torch.set_num_threads(1)  # a fixed number: scores must not depend on the machine's load
     daemon, clock = settings.daemon, SystemClock()
     trusted = TrustedKeys.read(settings.model.trusted_keys)
-    watchdog, metrics = Watchdog(clock, daemon.watchdog_s), Metrics()
+    watchdog, metrics = Watchdog(clock, daemon.watchdog_s, on_tick=supervisor.alive), Metrics()
     health = Health(watchdog, metrics)
     with HealthServer(health, settings.http, worker), lock_for_daemon(settings.store.full_url):
         engine = open_engine(settings.store.full_url)
@@ -78,8 +87,19 @@ def watch(settings: Settings, accept: Accept, stop: Stop, worker: int = 0) -> bo
             health.obstacles = lambda: loop.obstacles
             stop.hold()
             log.info("running", topics=topics, store=settings.store.place)
+            supervisor.ready()
+
+            def stop_requested() -> bool:
+                if stop.take_reload():
+                    reload()
+                    loop.look_for_bundles()
+                supervisor.status("; ".join(loop.obstacles) or f"ready: {len(loop.shards)} partitions")
+                if stop.requested:
+                    supervisor.stopping()
+                return stop.requested
+
             try:
-                return loop.run(lambda: stop.requested)
+                return loop.run(stop_requested)
             finally:
                 watchdog.stop()
                 source.close()

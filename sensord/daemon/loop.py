@@ -240,6 +240,11 @@ class Loop:
             "restart; to make dead letters of all that is bad, run once with --accept-bad",
         )
 
+    def look_for_bundles(self) -> None:
+        """Ask the registry now, not only at the next snapshot."""
+        self._swaps.forget()
+        self._swaps.look(self.shards.values())
+
     def drain(self) -> bool:
         """Commit everything with its state and leave. What can't be committed, the next owner replays; then False."""
         self._end_feeding()

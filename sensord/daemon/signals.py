@@ -11,7 +11,8 @@ from sensord.errors import EXIT_FAILURE, EXIT_OK
 
 
 class Stop:
-    """TERM or INT asks for a drain; the second one ends the process at once. USR1 writes all stacks to stderr.
+    """TERM or INT asks for a drain; the second one ends the process at once. HUP asks to reload. USR1 writes all stacks
+    to stderr.
 
     Before `hold` there is nothing to drain, and the first one ends the process too, in good order. A drain that takes
     longer than drain_timeout_s (a database that hangs, say) is cut short, and writes all stacks too.
@@ -22,6 +23,7 @@ class Stop:
 
     def __init__(self, drain_timeout_s: float) -> None:
         self.requested = False
+        self._reload = False
         self._holding = False
         self._drain_timeout_s = drain_timeout_s
         self._coming, self._noted = socket.socketpair()
@@ -33,27 +35,39 @@ class Stop:
         signal.set_wakeup_fd(self._noted.fileno())  # a byte for each one, at once
         signal.signal(signal.SIGTERM, _go_on)
         signal.signal(signal.SIGINT, _go_on)
+        signal.signal(signal.SIGHUP, _go_on)
         faulthandler.register(signal.SIGUSR1)
 
     def hold(self) -> None:
         """From here on there is work that a signal has to let finish."""
         self._holding = True
 
+    def take_reload(self) -> bool:
+        """Whether to reload, since it was last asked."""
+        asked, self._reload = self._reload, False
+        return asked
+
     def _follow(self) -> None:
-        self._coming.recv(1)
+        while self._coming.recv(1)[0] == signal.SIGHUP:
+            self._reload = True
         if not self._holding:
             _end(EXIT_OK)
         self.requested = True
-        self._coming.settimeout(self._drain_timeout_s)
-        try:
-            self._coming.recv(1)
-        except TimeoutError:
-            faulthandler.dump_traceback(all_threads=True)
+        threading.Timer(
+            self._drain_timeout_s, _cut_short
+        ).start()  # a daemon thread as this one is: an end waits for none
+        while self._coming.recv(1)[0] == signal.SIGHUP:
+            pass  # too late
         _end(EXIT_FAILURE)
 
 
 def _go_on(number: int, frame: FrameType | None) -> None:
     """Only so that Python notes the signal."""
+
+
+def _cut_short() -> None:
+    faulthandler.dump_traceback(all_threads=True)
+    _end(EXIT_FAILURE)
 
 
 def _end(code: int) -> None:

@@ -18,10 +18,16 @@ def die() -> None:
 class Watchdog:
     """Calls `die` when nobody has ticked for limit_s seconds. A thread of its own looks once a second."""
 
-    def __init__(self, clock: Clock, limit_s: float, die: Callable[[], None] = die) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        limit_s: float,
+        die: Callable[[], None] = die,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> None:
         self._clock = clock
         self.limit_s = limit_s
-        self._die = die
+        self._die, self._on_tick = die, on_tick
         self._ticked_at = clock.monotonic()
         self._watched = False
         self._stopped = threading.Event()
@@ -29,6 +35,7 @@ class Watchdog:
     def tick(self) -> None:
         """The loop is alive."""
         self._ticked_at = self._clock.monotonic()
+        self._on_tick()
 
     @property
     def age_s(self) -> float:

@@ -17,34 +17,45 @@ from types import FrameType
 
 import structlog
 
+from sensord.daemon.supervisor import Supervisor
 from sensord.errors import EXIT_FAILURE, EXIT_OK
 
 log = structlog.get_logger()
+
+LOOK_EVERY_S = 1.0
 
 
 class Workers:
     """work: what each process calls with the arguments, and its number as --worker; it ends by SystemExit, and can be
     found by its name in a module."""
 
-    def __init__(self, count: int, work: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
+    def __init__(
+        self, count: int, work: Callable[[Sequence[str]], None], arguments: Sequence[str], supervisor: Supervisor
+    ) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would share connections and the libraries' threads
         self._processes = [
             context.Process(target=_live, args=(number, work, arguments), name=f"worker-{number}")
             for number in range(count)
         ]
+        self._supervisor = supervisor
         self._stopping = False
 
     def run(self) -> int:
         """Start them and wait until all have ended. Returns the first exit code that tells of trouble, else 0."""
         signal.signal(signal.SIGTERM, self._ask)
         signal.signal(signal.SIGINT, self._ask)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # for a worker's first moment too; else it would end it
+        for number in (signal.SIGUSR1, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # for a worker's first moment too; else it would end it
         for process in self._processes:
             process.start()
         signal.signal(signal.SIGUSR1, self._show)
+        signal.signal(signal.SIGHUP, self._pass_on)
+        self._supervisor.ready()
+        self._supervisor.status(f"{len(self._processes)} workers")
         code = EXIT_OK
         while alive := [process for process in self._processes if process.exitcode is None]:
-            ending = wait([process.sentinel for process in alive])
+            ending = wait([process.sentinel for process in alive], LOOK_EVERY_S)
+            self._supervisor.alive()  # each worker has a watchdog of its own, and ends where its loop hangs
             for process in alive:
                 if process.sentinel in ending:
                     code = code or self._outcome(process)
@@ -66,7 +77,11 @@ class Workers:
     def _stop(self) -> None:
         """Drain; a second time: end at once."""
         self._stopping = True
+        self._supervisor.stopping()
         self._send(signal.SIGTERM)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._send(signal.Signals(number))
 
     def _show(self, number: int, frame: FrameType | None) -> None:
         """All stacks of all of them."""

@@ -14,7 +14,7 @@ from sensord.settings.groups import (
     StoreSettings,
     TrainerSettings,
 )
-from sensord.settings.sources import DEFAULT, Loaded, load, load_with_origins, variable
+from sensord.settings.sources import DEFAULT, Loaded, load, load_with_origins, supervisor_socket, variable
 
 __all__ = [
     "DEFAULT",
@@ -30,5 +30,6 @@ __all__ = [
     "TrainerSettings",
     "load",
     "load_with_origins",
+    "supervisor_socket",
     "variable",
 ]

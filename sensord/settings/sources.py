@@ -219,6 +219,11 @@ def variable(key: Key) -> str:
     return PREFIX + DELIMITER.join(key).upper()
 
 
+def supervisor_socket() -> str | None:
+    """Where whoever started this process wants to be told of it: sd_notify(3); None: nobody does."""
+    return os.environ.get("NOTIFY_SOCKET")
+
+
 def _always(text: str) -> Callable[[Key], str]:
     return lambda key: text
 

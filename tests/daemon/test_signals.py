@@ -26,6 +26,8 @@ if sys.argv[2] == "native":
     lock(mutex), lock(mutex)
 while not stop.requested:
     time.sleep(0.01)
+    if stop.take_reload():
+        print("reloading", flush=True)
 print("draining", flush=True)
 while sys.argv[2] == "hang":
     time.sleep(0.01)
@@ -91,6 +93,19 @@ def test_before_there_is_anything_to_drain_a_signal_just_ends_the_process() -> N
         assert process.wait(10) == EXIT_OK
         assert process.stdout
         assert process.stdout.read() == ""
+
+
+def test_a_hangup_asks_to_reload_and_ends_nothing() -> None:
+    with daemon("hang") as process:
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            said(process, "reloading")
+        process.send_signal(signal.SIGTERM)
+        said(process, "draining")
+        process.send_signal(signal.SIGHUP)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == EXIT_FAILURE
 
 
 def test_usr1_shows_the_stacks_and_the_work_goes_on() -> None:

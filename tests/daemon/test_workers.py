@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sensord.clock import SystemClock
+from sensord.daemon.supervisor import Supervisor
 from sensord.daemon.workers import Workers
 
 ENDED = 3
@@ -30,4 +32,4 @@ def work(arguments: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("number", range(6))  # it was missed every other time
 def test_the_end_of_a_worker_is_noticed_however_long_it_takes(tmp_path: Path, number: int) -> None:
-    assert Workers(2, work, [str(tmp_path / "first")]).run() == ENDED
+    assert Workers(2, work, [str(tmp_path / "first")], Supervisor(None, SystemClock())).run() == ENDED
