@@ -468,6 +468,8 @@ class Loop:
             return
         wanted = self._snapshot.due(now) or any(self._crowded(shard, CROWDED) for shard in self.shards.values())
         boundary = wanted and not any(shard.saving for shard in self.shards.values())
+        if boundary:
+            self._swaps.look(self.shards.values())
         self._save(boundary)
         self._commit.reset(now)
         tell_lag(self.shards.values(), self._source, self._newest, self._clock.now(), self._metrics)
@@ -485,7 +487,6 @@ class Loop:
             if boundary:
                 self._take_up_acceptances()
                 self._evict_surplus()
-                self._swaps.look(self.shards.values())
             self._swap_models()
             while checkpoints := [shard.checkpoint() for shard in self.shards.values() if shard.worth_saving]:
                 try:

@@ -682,6 +682,7 @@ def test_after_a_swap_nothing_is_committed_without_its_snapshot(here: World) -> 
     daemon.turn(6)
     new = here.publish(packed(seed=7))
     failing.away = True
+    daemon.loop.look_for_bundles()
     daemon.loop._save(boundary=True)  # swaps in memory; the database doesn't take the snapshot
     failing.away = False
     daemon.turn(8)
