@@ -129,7 +129,7 @@ def test_the_latency_of_every_alert_is_measured(kafka: str) -> None:
     assert found["p99_less_commit_interval_s"] == found["latency_s"]["p99"] - found["commit_interval_s"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_benchmark_reads_all_with_every_contender(kafka: str) -> None:
     options = ["--kafka", kafka, "--store", "sqlite", "--rounds", "1"]
     options += ["--devices", "120", "--readings", "6100", "--channels", "3", "--hidden", "5", "--partitions", "2"]
@@ -146,7 +146,7 @@ def test_the_benchmark_reads_all_with_every_contender(kafka: str) -> None:
     assert {"python", "sensord", "torch", "kafka-python"} <= found["versions"].keys()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_lstm_finds_the_faults_that_need_a_memory_and_no_baseline_does() -> None:
     plan = FleetPlan(devices=10, readings=5_500, healthy_readings=4_000, faults=6, line_ups=True)
     run = evaluate(line_up_trial(plan), FitOptions(steps=400))
@@ -171,7 +171,7 @@ def test_the_cost_of_a_device_is_measured_for_each_size(tmp_path: Path) -> None:
     assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_is_timed_for_each_number_of_processes() -> None:
     command = ["scripts/bench/train", "--devices", "4", "--readings", "1201", "--channels", "2", "--json"]
     command += ["--steps", "2", "--processes", "1,2"]
