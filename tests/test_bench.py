@@ -208,3 +208,11 @@ def test_memory_is_watched_at_full_load(kafka: str) -> None:
     assert found["readings_per_s"] > 0
     assert found["largest"] > 50
     assert len(found["seen"]) >= 3
+
+
+@pytest.mark.long
+def test_a_backtest_is_timed_and_leaves_the_same_alerts_whatever_the_workers() -> None:
+    found = bench("backtest", "--devices", "20", "--seconds", "300", "--workers", "1,2")
+    assert found["agree"] is True
+    assert found["alerts"] > 0
+    assert set(found["times_real_time"]) == {"1", "2"}
