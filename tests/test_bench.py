@@ -4,26 +4,46 @@ import json
 import math
 import os
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scripts.bench import peers
 from scripts.bench.daemon import Sample, steady
 from scripts.bench.latency import waits
 from scripts.bench.memory import ROUNDS_OF_A_KIND, Seen, endless, growth
+from scripts.bench.quality.ageing import (
+    REGIMES,
+    SIZES,
+    SORTS,
+    SPEEDS,
+    TOGETHER,
+    Ageing,
+    Course,
+    Length,
+    ageing,
+    course,
+    grown,
+    plant,
+    told,
+)
 from scripts.bench.quality.labelled import event_f1, line_up_trial
 from scripts.bench.sender import fault_times, prepared, readings
 from scripts.bench.throughput import compared, contenders, turns
 from scripts.bench.workload import FAULT, START_S, Workload
-from sensord.simulate import FleetPlan
+from sensord.detection.alerts import Alert, Kind
+from sensord.simulate import CHANNELS, FleetPlan
 from sensord.trainer.evaluation.judging import evaluate
 from sensord.trainer.fit import FitOptions
+from sensord.trainer.offline import Recorded
+from tests.builders import START
+from tests.store.rows import alert
 
 ROOT = Path(__file__).parents[1]
 
@@ -152,6 +172,58 @@ def test_the_lstm_finds_the_faults_that_need_a_memory_and_no_baseline_does() -> 
     run = evaluate(line_up_trial(plan), FitOptions(steps=400))
     best = max(event_f1(figures) for figures in run.baselines.values())
     assert event_f1(run.model) >= best + 0.2
+
+
+def test_an_ageing_goes_straight_to_its_size_and_stays_there() -> None:
+    live = Recorded("pump-1", START + np.arange(6), np.ones((6, 2), np.float32))
+    aged = grown(live, Ageing((1,), -0.5, readings=2), np.array([1, 4], np.float32), begin=3)
+    assert aged.values[:, 1].tolist() == [1, 1, 1, 0, -1, -1]
+    assert (aged.values[:, 0] == 1).all()
+    assert (live.values == 1).all()
+
+
+def test_every_size_is_planted_at_every_speed_and_on_every_channel() -> None:
+    planted = [each for seed in (1, 2) for each in plant(seed, 6 * SORTS)]
+    counts = Counter((abs(each.size), each.readings) for each in planted)
+    assert counts == {(size, readings): 12 for size in SIZES for readings in SPEEDS}
+    assert {each.channels for each in planted} > {(place,) for place in range(len(CHANNELS))}
+    assert {len(each.channels) for each in planted} == {1, TOGETHER}
+
+
+def test_what_a_pump_raises_in_health_too_tells_no_ageing() -> None:
+    device = Recorded("pump-1", START + 1_000 * np.arange(9_000), np.zeros((9_000, 1), np.float32))
+
+    def opened(kind: Kind, *readings: int) -> list[Alert]:
+        return [alert(kind=kind, opened_at=START + 1_000 * at) for at in readings]
+
+    healthy = opened(Kind.DRIFT, 500, 8_000) + opened(Kind.SPIKE, 3_150)
+    alerts = opened(Kind.DRIFT, 500, 4_000) + opened(Kind.SPIKE, 3_100, 4_600)
+    found = course("a", Ageing((0,), 1.0, 2_000), device, 3_000, alerts, healthy)
+    assert (found.drift, found.other, found.gone, found.lead) == (1_000, 1_600, 0.5, 600)
+
+
+def test_ageings_that_nothing_tells_count_among_the_planted() -> None:
+    one = Ageing((0,), -2.0, 1_000)
+    courses = [Course("a", one, *each) for each in ((500, 900), (1_500, 700), (200, None), (None, None))]
+    found = told("some", courses)
+    assert (found.planted, found.drift, found.growing, found.other) == (4, 0.75, 0.5, 0.5)
+    assert (found.first, found.nothing) == (0.5, 0.25)
+    assert (found.gone, found.lead) == (1.0, (400 - 800) / 2)
+
+
+@pytest.mark.slow
+def test_ageing_is_measured_for_every_sort_and_beside_health() -> None:
+    length = Length(history=10_000, healthy=2_500, longest=4_000, after=1_000)
+    found = ageing([1], pumps=SORTS // len(REGIMES), length=length, steps=5)
+    by_name = {each.sort: each for each in found.told}
+    assert by_name["all"].planted == SORTS
+    assert [by_name[regime.name].planted for regime in REGIMES] == [SORTS // len(REGIMES)] * len(REGIMES)
+    assert sum(each.planted for name, each in by_name.items() if name.startswith("size ")) == SORTS
+    assert by_name["size 2"].nothing == 0
+    assert all(each.growing <= each.drift <= 1 - each.nothing for each in found.told)
+    assert [each.regime for each in found.calm] == [regime.name for regime in REGIMES]
+    months = SORTS / len(REGIMES) * (7_500 - 2_000) * 300 / 86_400 / 30
+    assert [each.months for each in found.calm] == pytest.approx([months] * len(REGIMES))
 
 
 @pytest.mark.slow

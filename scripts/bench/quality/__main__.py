@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.bench.quality import labelled
+from scripts.bench.quality.ageing import PLAIN_AND_SLOW, SEASON, a_month, ageing
 from scripts.bench.quality.budget import budget
 from scripts.bench.quality.explanation import explanation
 from scripts.bench.quality.unseen import unseen
@@ -58,6 +59,14 @@ def _unseen(_: Path, seeds: Sequence[int]) -> Figures:
     return {"scored_by": float(found.first_scored), "ratio": found.ratio}
 
 
+def _ageing(_: Path, seeds: Sequence[int]) -> Figures:
+    """Shares of ageings that a drift is there to tell; drifts a device and month of health, and as the season turns."""
+    found = ageing([seed + 1 for seed in seeds])
+    plain = next(each for each in found.told if each.sort == PLAIN_AND_SLOW)
+    steady, season = ([each for each in found.calm if (each.regime == SEASON) is turns] for turns in (False, True))
+    return {"told": plain.drift, "first": plain.first, "false": a_month(steady), "false_in_season": a_month(season)}
+
+
 TURBOFANS = (Aim("alerted", 1.0, 0.95), Aim("lead", 60, 45), Aim("early", 0.05, 0.10, at_most=True))
 BENCHES: dict[str, tuple[Callable[[Path, Sequence[int]], Figures], tuple[Aim, ...]]] = {
     "skab": (labelled.skab, (Aim("f1", 0.90, 0.85), Aim("far", 0.10, 0.15, at_most=True))),
@@ -73,6 +82,15 @@ BENCHES: dict[str, tuple[Callable[[Path, Sequence[int]], Figures], tuple[Aim, ..
     ),
     "budget": (_budget, (Aim("off", 1.25, 2.0, at_most=True),)),
     "explanation": (_explanation, (Aim("first", 0.90, 0.85), Aim("first_three", 0.98, 0.95))),
+    "ageing": (
+        _ageing,
+        (
+            Aim("told", 0.95, 0.80),
+            Aim("first", 0.80, 0.60),
+            Aim("false", 0.075, 0.15, at_most=True),  # an event channel's share of the default alarm budget
+            Aim("false_in_season", 0.075, 0.15, at_most=True),
+        ),
+    ),
     "unseen": (_unseen, (Aim("scored_by", 32, 64, at_most=True), Aim("ratio", 2, 3, at_most=True))),
 }
 
