@@ -10,7 +10,7 @@ from sensord.readings import Floats, Integers
 
 READINGS = 5 * SPAN  # that it takes to know
 DAYS = 3.0  # likewise: the time of day isn't ageing
-LEAST_USUAL = 0.1  # scaled: less is no drift that anybody would want to hear of
+LEAST_USUAL = 0.05  # scaled, of what isn't foreseen: where the last reading foresees most, this is a far larger offset
 LEAST_LIMIT = 2.0  # times farther than ever
 MARGIN = 1.5  # times as much as any device's level went farther in the part that is held out than before
 DAY_US = 86_400 * MICROSECONDS

@@ -84,3 +84,4 @@ def test_slow_ageing_is_told_before_the_threshold_moves() -> None:
 
     assert Kind.DRIFT not in onwards(0)
     assert Kind.DRIFT in onwards(4.0)
+    assert Kind.DRIFT in onwards(0.4), "four fifths of the channel's spread, of which its memory foresees the most"
