@@ -78,7 +78,8 @@ class KafkaSource:
 
     @property
     def member(self) -> str:
-        return str(self._consumer.group_metadata().member_id)
+        # the group names whoever asks to join, and shares the partitions out later
+        return str(self._consumer.group_metadata().member_id) if self._notes.settled else ""
 
     def poll(self, timeout_s: float) -> Batch:
         if self._failed or self._closed:
@@ -219,6 +220,7 @@ class _Notes(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python p
         self._lock = threading.Lock()
         self._revoked: set[Partition] = set()
         self._assigned: set[Partition] = set()
+        self.settled = False  # the group has shared out its partitions since, even if none of them came here
 
     def take(self) -> tuple[set[Partition], set[Partition]]:
         """What was revoked since the last call, and what is assigned now."""
@@ -238,6 +240,7 @@ class _Notes(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python p
             self._consumer.pause(tp)
             self._consumer.seek(tp, 0)
         with self._lock:
+            self.settled = True
             self._revoked |= self._assigned
             self._assigned = {_partition(tp) for tp in assigned}
 

@@ -33,7 +33,7 @@ class Source(Protocol):
 
     @property
     def member(self) -> str:
-        """This member's name within its group, "" before it has joined."""
+        """This member's name within its group, "" before the group has given it its share of the partitions."""
         ...
 
     def poll(self, timeout_s: float) -> Batch:

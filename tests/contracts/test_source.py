@@ -163,6 +163,17 @@ def test_assigned_partitions_arrive_once(place: Place) -> None:
     assert seen.changes == [("arrived", partition) for partition in partitions(place)]
 
 
+def test_a_member_has_a_name_once_it_has_its_share_even_of_nothing(place: Place) -> None:
+    first = Seen(place.source())
+    wait_until(lambda: bool(first.source.member), first)
+    first.poll()
+    assert len(first.held) == 2
+    others = [Seen(place.source()), Seen(place.source())]
+    wait_until(lambda: all(seen.source.member for seen in others), first, *others)
+    wait_until(lambda: sorted(len(seen.held) for seen in (first, *others)) == [0, 1, 1], first, *others)
+    assert len({seen.source.member for seen in (first, *others)}) == 3
+
+
 def test_nothing_is_delivered_before_start(place: Place) -> None:
     first, second = partitions(place)
     place.append(first, b"0")
