@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,14 +23,22 @@ def work(arguments: Sequence[str]) -> None:
         os.mkdir(arguments[0])
     except FileExistsError:
         time.sleep(20)
+        os._exit(0)
     parent = multiprocessing.parent_process()
     assert parent is not None
     os.closerange(0, parent.sentinel)
     os.closerange(parent.sentinel + 1, FILES)
-    time.sleep(0.1)
+    time.sleep(0.2)
     os._exit(ENDED)
 
 
-@pytest.mark.parametrize("number", range(6))  # it was missed every other time
-def test_the_end_of_a_worker_is_noticed_however_long_it_takes(tmp_path: Path, number: int) -> None:
+def test_the_end_of_a_worker_is_noticed_however_long_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come while the command is busy with what it has seen."""
+    outcome = Workers._outcome
+
+    def busy(*seen: Any) -> int:
+        time.sleep(0.5)
+        return outcome(*seen)
+
+    monkeypatch.setattr(Workers, "_outcome", busy)
     assert Workers(2, work, [str(tmp_path / "first")], Supervisor(None, SystemClock())).run() == ENDED
