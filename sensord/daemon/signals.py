@@ -53,9 +53,8 @@ class Stop:
         if not self._holding:
             _end(EXIT_OK)
         self.requested = True
-        threading.Timer(
-            self._drain_timeout_s, _cut_short
-        ).start()  # a daemon thread as this one is: an end waits for none
+        # a daemon thread, as this one is: the end of the process waits for neither
+        threading.Timer(self._drain_timeout_s, _cut_short).start()
         while self._coming.recv(1)[0] == signal.SIGHUP:
             pass  # too late
         _end(EXIT_FAILURE)

@@ -81,6 +81,13 @@ def test_all_services_are_hardened_alike() -> None:
     assert hardening("sensord.service") == hardening("sensord@.service") == hardening("sensord-train.service")
 
 
+def test_daemons_of_one_host_are_given_no_settings_in_common() -> None:
+    """Not the port above all, which only one of them could have."""
+    files = re.findall(r"^EnvironmentFile=(.*)$", (UNITS / "sensord@.service").read_text(), re.MULTILINE)
+    assert files == ["-/etc/sensord/%i.env"]
+    assert "SENSORD_HTTP__PORT" in (UNITS / "sensord.env").read_text()
+
+
 def test_the_times_leave_the_daemon_its_own() -> None:
     daemon, text = DaemonSettings(), (UNITS / "sensord.service").read_text()
     seconds = {name: float(value) for name, value in re.findall(r"^(\w+Sec)=(\d+)$", text, re.MULTILINE)}

@@ -15,8 +15,10 @@ from kafka import KafkaConsumer, TopicPartition
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.engine import make_url
 
+from sensord.store.registry import Registry
 from sensord.store.schema import alerts, dead_letters, partition_progress
 from sensord.store.schema import gaps as gaps_table
+from tests.builders import START, packed
 
 PATIENCE_S = 90.0
 STACKS_S = 1.0  # to write them
@@ -83,6 +85,13 @@ topics = ["{self.topic}"]
             finally:
                 process.kill()
                 process.wait()
+
+    def promote(self, seed: int = 0) -> str:
+        """Make a small bundle current, whatever there was; returns its id."""
+        model, registry = packed(seed=seed), Registry(self.engine)
+        registry.publish(self.fleet, model.bundle_id, model.manifest, model.weights, model.sha256, START, "ann")
+        registry.promote(self.fleet, model.bundle_id, START, "ann", force=True)
+        return model.bundle_id
 
     # --- what is there -----------------------------------------------------------------------------------------------
 

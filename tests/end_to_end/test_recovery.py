@@ -11,9 +11,8 @@ import pytest
 from kafka import KafkaProducer
 
 from sensord.settings import KafkaSettings
-from sensord.store.registry import Registry
 from sensord.stream.cluster import Cluster
-from tests.builders import START, packed
+from tests.builders import START
 from tests.end_to_end.plant import Plant
 
 DEVICES = 10_000
@@ -27,10 +26,7 @@ def plant(tmp_path: Path, kafka: str, postgres_url: str, monkeypatch: pytest.Mon
     with Cluster(KafkaSettings(bootstrap_servers=kafka)) as cluster:
         cluster.create(made.topic, partitions=4)
     made.sensord("db", "upgrade")
-    model = packed()
-    registry = Registry(made.engine)
-    registry.publish("pumps", model.bundle_id, model.manifest, model.weights, model.sha256, START, "ann")
-    registry.promote("pumps", model.bundle_id, START, "ann")
+    made.promote()
     yield made
     made.close()
 

@@ -9,9 +9,7 @@ from uuid import uuid4
 import pytest
 
 from sensord.settings import KafkaSettings
-from sensord.store.registry import Registry
 from sensord.stream.cluster import Cluster
-from tests.builders import START, packed
 from tests.end_to_end.plant import Plant, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
@@ -25,17 +23,9 @@ def plant(tmp_path: Path, kafka: str) -> Iterator[Plant]:
     with Cluster(KafkaSettings(bootstrap_servers=kafka)) as cluster:
         cluster.create(made.topic, partitions=1)
     made.sensord("db", "upgrade")
-    promote(made, seed=0)
+    made.promote()
     yield made
     made.close()
-
-
-def promote(plant: Plant, seed: int) -> str:
-    model = packed(seed=seed)
-    registry = Registry(plant.engine)
-    registry.publish("pumps", model.bundle_id, model.manifest, model.weights, model.sha256, START, "ann")
-    registry.promote("pumps", model.bundle_id, START, "ann", force=True)
-    return model.bundle_id
 
 
 def test_a_supervisor_is_told_and_a_reload_takes_up_what_is_new(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +51,7 @@ def test_a_supervisor_is_told_and_a_reload_takes_up_what_is_new(plant: Plant, mo
         assert "not reloaded, the old settings stay" in daemon.log
         assert "log.level" in daemon.log
 
-        new = promote(plant, seed=3)
+        new = plant.promote(seed=3)
         plant.settings.write_text(
             good.replace("start_timeout_s = 20", "start_timeout_s = 21") + "\n[log]\nlevel = 'debug'\n"
         )

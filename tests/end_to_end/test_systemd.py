@@ -20,7 +20,6 @@ from sensord import compiled
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import Cluster
 from tests.end_to_end.plant import Plant, wait_for
-from tests.end_to_end.test_supervised import promote
 from tests.end_to_end.test_workers import send
 
 HOUSE = Path(__file__).parents[2]
@@ -160,7 +159,7 @@ def plant(tmp_path: Path, kafka: str, postgres_url: str) -> Iterator[Plant]:
     with Cluster(KafkaSettings(bootstrap_servers=kafka)) as cluster:
         cluster.create(made.topic, partitions=4)
     made.sensord("db", "upgrade")
-    promote(made, seed=0)
+    made.promote()
     yield made
     made.close()
 
@@ -181,7 +180,7 @@ def test_a_life_under_systemd(plant: Plant, tmp_path: Path) -> None:
         )
         first = machine.show("sensord.service", "MainPID")
 
-        new = promote(plant, seed=3)
+        new = plant.promote(seed=3)
         machine.run("systemctl", "reload", "sensord.service")
         wait_for(lambda: f'"new": "{new}"' in machine.log(), [], "the promoted bundle scores")
         assert machine.show("sensord.service", "MainPID") == first

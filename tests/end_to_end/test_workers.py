@@ -17,9 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sensord.daemon.owner import Owner
 from sensord.settings import KafkaSettings
 from sensord.store.progress import Progress
-from sensord.store.registry import Registry
 from sensord.stream.cluster import Cluster
-from tests.builders import START, packed
+from tests.builders import START
 from tests.end_to_end.plant import DaemonProcess, Plant, wait_for
 
 PARTITIONS = 4
@@ -33,10 +32,7 @@ def plant(tmp_path: Path, kafka: str, postgres_url: str) -> Iterator[Plant]:
     with Cluster(KafkaSettings(bootstrap_servers=kafka)) as cluster:
         cluster.create(made.topic, partitions=PARTITIONS)
     made.sensord("db", "upgrade")
-    model = packed()
-    registry = Registry(made.engine)
-    registry.publish("pumps", model.bundle_id, model.manifest, model.weights, model.sha256, START, "ann")
-    registry.promote("pumps", model.bundle_id, START, "ann")
+    made.promote()
     yield made
     made.close()
 
