@@ -80,10 +80,11 @@ def _user_cache() -> Path:
     return HOUSE / "__pycache__"
 
 
-_FOLDER = _cache_folder((HOUSE / "__pycache__", _user_cache()))
-_CAN_CACHE = _FOLDER is not None
-if _FOLDER is not None:
-    config.CACHE_DIR = str(_FOLDER)  # type: ignore[attr-defined]
+# where compiled code is kept; None: nowhere, and each process compiles for itself
+FOLDER = _cache_folder((HOUSE / "__pycache__", _user_cache()))
+_CAN_CACHE = FOLDER is not None
+if FOLDER is not None:
+    config.CACHE_DIR = str(FOLDER)  # type: ignore[attr-defined]
 
 
 @inlined

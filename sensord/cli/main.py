@@ -33,6 +33,8 @@ COMMANDS = {
         "sensord.cli.replay:replay", "Publish a recording to a topic, or score it under one bundle against another."
     ),
     "db": Entry("sensord.cli.db:db", "Upgrade and check the database's schema."),
+    "status": Entry("sensord.cli.status:status", "Show who reads what, how far behind, and with which bundle."),
+    "doctor": Entry("sensord.cli.doctor:doctor", "Try everything that a daemon needs; say what mends what is wrong."),
     "check-config": Entry("sensord.cli.check_config:check_config", "Show the settings in force, and try them."),
     "version": Entry("sensord.cli.version:version", "Show the versions of sensord and what it stands on."),
 }

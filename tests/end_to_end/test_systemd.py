@@ -144,9 +144,9 @@ def install(machine: Machine, plant: Plant) -> None:
     shutil.copy(plant.settings, root / "etc" / "sensord" / "sensord.toml")
     (system / "sensord.service.d").mkdir()
     (system / "sensord.service.d" / "faster.conf").write_text(FASTER)
-    if compiled._FOLDER is not None:
-        cache = root / "var" / "lib" / "sensord" / ".cache" / "sensord" / compiled._FOLDER.name
-        shutil.copytree(compiled._FOLDER, cache)
+    if compiled.FOLDER is not None:
+        cache = root / "var" / "lib" / "sensord" / ".cache" / "sensord" / compiled.FOLDER.name
+        shutil.copytree(compiled.FOLDER, cache)
     machine.run("chown", "-R", "sensord:sensord", "/var/lib/sensord")
     machine.run("chown", "-R", "root:sensord", "/etc/sensord")
     machine.run("systemctl", "daemon-reload")

@@ -54,6 +54,9 @@ org.apache.kafka.common.security.scram.ScramLoginModule required;
 ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
 ssl.enabled.protocols=TLSv1.2,TLSv1.3
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
 """
 MECHANISM = "SCRAM-SHA-512"
 
@@ -89,7 +92,10 @@ def apache_kafka() -> Iterator[Server]:
 
 @contextmanager
 def secured_kafka(password: str, username: str = "sensord") -> Iterator[SecuredServer]:
-    """As `apache_kafka`, with a listener for this user alone whose certificate is of an authority of its own."""
+    """As `apache_kafka`, with a listener for this user alone whose certificate is of an authority of its own.
+
+    Whatever has no ACL is everybody's; on the plain listener nothing is forbidden.
+    """
     with temporary_folder() as folder:
         authority, other = Authority("tests"), Authority("strangers")
         (folder / "ca.pem").write_bytes(authority.certificate)

@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from sensord.errors import EXIT_NEEDS_A_PERSON, AccessRefused, Unreachable
@@ -31,6 +31,7 @@ from sensord.store.progress import Progress, Snapshot
 from sensord.store.registry import Registry
 from sensord.store.runs import alerts_of, keep
 from sensord.store.schema import instant, metadata
+from sensord.store.server import DAEMON, missing_rights
 from sensord.store.suppression import add_window, remove_window
 from sensord.store.windows import WindowKind, WindowTime, list_windows, times
 from tests.builders import packed
@@ -125,6 +126,28 @@ def test_the_daemon_claims_commits_and_accepts_a_gap(roles: Roles) -> None:
     progress.accept_gap(mine, 200, 500, "T2", "retention overrun", NOW)
     assert [line.event for line in history(engine, one.id)] == ["opened", "escalated", "closed"]
     assert progress.claim("pumps", P0, "third", "T2", NOW).pages == {}
+
+
+def test_doctor_finds_what_the_daemon_would_lack(roles: Roles) -> None:
+    assert missing_rights(roles["daemon"]) == []
+    lacking = missing_rights(roles["reader"])
+    assert "INSERT on alerts" in lacking
+    assert "SELECT on state_pages" in lacking
+    assert "SELECT on alerts" not in lacking
+
+
+def test_doctor_misses_no_right_that_the_script_gives(roles: Roles) -> None:
+    with roles["admin"].connect() as connection:
+        granted = connection.execute(
+            text(
+                "SELECT DISTINCT privilege_type, table_name FROM information_schema.column_privileges "
+                "WHERE grantee = 'sensord_daemon' UNION SELECT privilege_type, table_name "
+                "FROM information_schema.table_privileges WHERE grantee = 'sensord_daemon'"
+            )
+        ).all()
+    assert {f"{right} on {table}" for right, table in granted} == {
+        f"{right} on {table}" for table, rights in DAEMON for right in rights
+    }
 
 
 def test_a_whole_day_of_the_daemon_needs_no_other_right(roles: Roles) -> None:

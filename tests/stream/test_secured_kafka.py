@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, KafkaAdminClient, ResourcePattern, ResourceType
 
 from sensord.errors import EXIT_NEEDS_A_PERSON, EXIT_OK, EXIT_UNREACHABLE, AccessRefused, SensordError, Unreachable
 from sensord.settings import KafkaSettings
 from sensord.store.registry import Registry
 from sensord.stream.cluster import Cluster
+from sensord.stream.inquiry import Inquiry
 from sensord.stream.kafka import KafkaSource
 from tests.builders import START, packed
 from tests.conftest import missing
@@ -125,6 +126,20 @@ def test_a_wrong_setting_is_refused_by_name_in_time_and_without_the_password(
     assert caught.value.exit_code == code
     assert settings.bootstrap_servers in str(caught.value)
     assert not [word for word in (PASSWORD, WRONG) if word in caplog.text + str(caught.value) + repr(settings)]
+
+
+def test_what_this_user_may_not_read_is_told(broker: SecuredServer) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=broker.unsecured)
+    admin.create_topics({"locked": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    locked = [ResourcePattern(ResourceType.TOPIC, "locked"), ResourcePattern(ResourceType.GROUP, "locked")]
+    rule = "User:somebody", "*", ACLOperation.ALL, ACLPermissionType.ALLOW
+    admin.create_acls([ACL(*rule, resource) for resource in locked])
+    admin.close()
+    with Inquiry(KafkaSettings.model_validate(given(broker)), START_TIMEOUT_S) as inquiry:
+        topics = inquiry.topics(["locked", TOPIC])
+        assert (topics["locked"].allowed, topics[TOPIC].allowed) == (False, True)
+        assert {"READ", "DESCRIBE"} <= (topics[TOPIC].rights or set())
+        assert (inquiry.group("locked").allowed, inquiry.group("sensord").allowed) == (False, True)
 
 
 # --- as processes ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""What `sensord doctor` looks at: the machine, the database, the bundles, Kafka. Each part tells findings."""
