@@ -12,6 +12,7 @@ import structlog
 
 from sensord.clock import Clock
 from sensord.daemon.at_once import AtOnce
+from sensord.daemon.journal import journal, tell_alerts
 from sensord.daemon.losses import Place, lost_offsets
 from sensord.daemon.models import Models
 from sensord.daemon.owner import Owner
@@ -231,11 +232,10 @@ class Loop:
 
     def _hold(self, shard: Shard) -> None:
         self._source.hold(shard.partition)
-        log.error(
+        journal(shard.name, shard.partition).error(
             "held: most of the latest readings are bad, so none of these is taken in",
-            fleet=shard.name,
-            partition=str(shard.partition),
             offset=shard.position,
+            model=shard.fleet.bundle.id,
             remedy="see `sensord dead-letters list`; mend the producer or promote a bundle with its channels, then "
             "restart; to make dead letters of all that is bad, run once with --accept-bad",
         )
@@ -321,7 +321,7 @@ class Loop:
         bridged = self._bridge_gaps(claim, topic_id)
         if held is not None and bridged is claim and held.still_ours(claim):
             held.resume(claim)
-            log.info("kept", partition=str(partition), epoch=claim.epoch, position=held.position)
+            journal(rules.name, partition).info("kept", epoch=claim.epoch, offset=held.position)
             return held
         return self._adopt(bridged, rules)
 
@@ -361,13 +361,11 @@ class Loop:
             checkpoint = shard.checkpoint()
             self._progress.commit([checkpoint], now := self._clock.now())
             shard.settle(checkpoint, now)
-        log.info(
+        journal(rules.name, claim.partition).info(
             "adopted",
-            fleet=rules.name,
-            partition=str(claim.partition),
             epoch=claim.epoch,
             state_offset=position,
-            next_offset=live_from,
+            offset=live_from,
             devices=len(fleet.devices),
             model=bundle.id,
             shadow=shard.shadow_id,
@@ -401,7 +399,7 @@ class Loop:
             return claim
         if not self._rules.accept_gap:
             raise OffsetsLost(f"{loss.reason}; {ACCEPT_GAP}")
-        log.warning("gap accepted", partition=str(claim.partition), reason=loss.reason, go_on_at=loss.go_on_at)
+        journal(claim.fleet, claim.partition).warning("gap accepted", reason=loss.reason, offset=loss.go_on_at)
         self._metrics.bridged(claim.fleet)
         now = self._clock.now()
         return self._progress.accept_gap(claim, claim.next_offset, loss.go_on_at, topic_id, loss.reason, now)
@@ -457,7 +455,7 @@ class Loop:
             return
         position = self._source.position(partition)
         if position is not None and self._standstill.look(partition, position, bounds.end, now):
-            log.critical("standstill", partition=str(partition), position=position, end=bounds.end)
+            journal(shard.name, partition).critical("standstill", offset=position, end=bounds.end)
             self._watchdog.give_up()
 
     # --- commits and snapshots ---------------------------------------------------------------------------------------
@@ -505,6 +503,8 @@ class Loop:
         self._metrics.saved(now)
         self._source.hint({checkpoint.partition: checkpoint.next_offset for checkpoint in checkpoints})
         self._metrics.committed(checkpoints, committed.conflicts)
+        for checkpoint in checkpoints:
+            tell_alerts(checkpoint.fleet, checkpoint.partition, checkpoint.alerts)
         self._swaps.committed(checkpoints)
 
     def _begin_saving(self) -> None:
@@ -541,7 +541,7 @@ class Loop:
             wanted = self._progress.accepted(fleet)
             for shard in self.shards.values() if wanted else ():
                 if shard.name == fleet and not shard.replaying and (closed := shard.accept(wanted)):
-                    log.info("accepted", fleet=fleet, partition=str(shard.partition), alerts=sorted(map(str, closed)))
+                    journal(fleet, shard.partition).info("accepted", alerts=sorted(each.hex for each in closed))
 
     def _overcrowded(self) -> list[Shard]:
         """Those of so many devices that they can't wait for the next commit."""
@@ -573,7 +573,8 @@ class Loop:
         for shard in self.shards.values():
             if not shard.replaying and (gone := shard.evict(self._most_devices(shard))):
                 self._metrics.evicted(shard.name, gone)
-                log.warning("devices evicted", partition=str(shard.partition), gone=gone, kept=len(shard.fleet.devices))
+                kept = len(shard.fleet.devices)
+                journal(shard.name, shard.partition).warning("devices evicted", gone=gone, kept=kept)
 
     def _swap_models(self) -> None:
         """Move to newly promoted bundles, and away from what does harm."""

@@ -5,17 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import TypeAlias
 
-import structlog
-
 from sensord.clock import Clock
+from sensord.daemon.journal import journal
 from sensord.daemon.models import Models, Wanted
 from sensord.daemon.probation import Probation
 from sensord.daemon.shard import Progressed, Shard
 from sensord.detection.alerts import BESIDE_EPISODES, AlertChange, Run
 from sensord.detection.fleet import Outcome
 from sensord.store.progress import Checkpoint
-
-log = structlog.get_logger()
 
 AT_ONCE = 2_048  # devices that move in one turn, or one partition: the stream stands still for it
 Bundles: TypeAlias = Mapping[tuple[str, str], Wanted]  # by fleet, and the id of the bundle that scores
@@ -99,17 +96,17 @@ class Swaps:
 
     def _move(self, shard: Shard, wanted: Wanted) -> int:
         """Have a shard scored by what is wanted; returns how many times its devices had to be warmed."""
-        old, new, place = shard.fleet.bundle.id, wanted.current.id, str(shard.partition)
+        old, new, told = shard.fleet.bundle.id, wanted.current.id, journal(shard.name, shard.partition)
         moves = 0
         if new != old:
-            log.info("swapping", partition=place, offset=shard.position, old=old, new=new)
+            told.info("swapping", offset=shard.position, old=old, new=new)
             shard.swap(wanted.current)
             self._probation.begin(shard.name, old, new, self._clock.monotonic())
             self._on_swap(shard.name)
             moves += 1
         beside = wanted.shadow and wanted.shadow.id
         if beside != shard.shadow_id:
-            log.info("shadow", partition=place, offset=shard.position, old=shard.shadow_id, new=beside)
+            told.info("shadow", offset=shard.position, old=shard.shadow_id, new=beside)
             shard.score_beside(wanted.shadow)
             moves += beside is not None
         return moves

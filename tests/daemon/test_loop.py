@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
+from structlog.testing import capture_logs
 
 from sensord.daemon import swaps
 from sensord.daemon.loop import ADOPTING_S
@@ -147,6 +148,23 @@ def test_what_goes_wrong_with_a_batch_ends_the_daemon(here: World, monkeypatch: 
     daemon = here.daemon()
     with pytest.raises(ZeroDivisionError):
         daemon.turn(5)
+
+
+def test_each_line_about_a_partition_or_an_alert_says_where_and_under_which_model(here: World) -> None:
+    here.send_day()
+    daemon = here.daemon()
+    with capture_logs() as lines:
+        daemon.finish()
+    told = [line for line in lines if line["event"].startswith("alert ")]
+    stored = {one.id.hex: one for one in list_alerts(here.engine, AlertFilter())}
+    events = [(name, f"alert {row.event}") for name, one in stored.items() for row in history(here.engine, one.id)]
+    assert sorted((line["alert"], line["event"]) for line in told) == sorted(events) != []
+    for line in [*told, *(line for line in lines if line["event"] == "adopted")]:
+        assert (line["fleet"], line["topic"]) == ("pumps", TOPIC)
+        assert line["partition"] in {partition.number for partition in here.log.partitions(TOPIC)}
+        assert line["offset"] is not None
+        assert line["model"] == packed().bundle_id
+    assert {line["alert"]: line["device"] for line in told} == {name: one.device_id for name, one in stored.items()}
 
 
 @pytest.mark.parametrize("turns", [5, 6, 7, 9, 11])
