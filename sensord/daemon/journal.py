@@ -12,6 +12,8 @@ from structlog.stdlib import BoundLogger
 from sensord.detection.alerts import Alert, AlertChange, Run
 from sensord.readings import Partition
 
+MOST = 3  # channels that a line names
+
 
 def journal(fleet: str, partition: Partition) -> BoundLogger:
     """A log of which each line names the partition."""
@@ -43,4 +45,4 @@ def tell_alerts(fleet: str, partition: Partition, changes: Iterable[AlertChange]
 
 def _why(alert: Alert) -> dict[str, list[str]]:
     """The channels that explain it, as long as they are known: they are told once, and again where they change."""
-    return {} if alert.top_channels is None else {"because_of": [each.channel for each in alert.top_channels]}
+    return {} if alert.top_channels is None else {"because_of": [each.channel for each in alert.top_channels[:MOST]]}

@@ -39,6 +39,7 @@ T = TypeVar("T")
 VERSION_TABLE = "sensord_schema"
 BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
+GENERATION = 2  # digits of a revision; within a generation each only adds, so that older versions go on beside newer
 UPGRADE_LOCK = 0x73656E736F7264  # "sensord": the key of PostgreSQL's advisory lock
 _READS = "sensord_reads"  # the execution option of a transaction that only reads
 AS_SENT = "sensord_as_sent"  # the execution option of a statement whose bytes PostgreSQL needn't spell out
@@ -251,14 +252,16 @@ def _cause(error: Exception) -> str:
 def upgrade(engine: Engine) -> None:
     """Bring the schema to this version's revision, in one transaction; any number of processes may try at once.
 
-    Raises SchemaMismatch where the schema is ahead, StoreUnavailable.
+    A schema of a later version of the same generation is left as it is: so a version can be gone back from. Raises
+    SchemaMismatch where it is of another generation, StoreUnavailable.
     """
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL lock_timeout = '60s'"))
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-        _refuse_ahead(_found(connection), engine)
+        if _is_ahead(_found(connection), engine):
+            return
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -270,26 +273,30 @@ def expected_revision() -> str:
 
 
 def check(engine: Engine) -> None:
-    """Raise SchemaMismatch unless the schema is at this version's revision; StoreUnavailable."""
+    """Raise SchemaMismatch unless the schema is at this version's revision, or a later one of its generation;
+    StoreUnavailable."""
     with reading(engine) as connection:
         found = _found(connection)
-    _refuse_ahead(found, engine)
     expected = expected_revision()
-    if found != expected:
+    if not _is_ahead(found, engine) and found != expected:
         raise SchemaMismatch(
             f"database {address(engine.url)}: schema is at {found or 'no revision'}, this sensord needs {expected}: "
             "run `sensord db upgrade`"
         )
 
 
-def _refuse_ahead(found: str | None, engine: Engine) -> None:
+def _is_ahead(found: str | None, engine: Engine) -> bool:
+    """Whether the schema is a later version's, in which this one can work too. Raises SchemaMismatch where it can't."""
     scripts = _scripts()
     known = {script.revision for script in scripts.walk_revisions()}
-    if found is not None and found not in known:
-        raise SchemaMismatch(
-            f"database {address(engine.url)}: schema is at {found}, which this sensord doesn't know (it needs "
-            f"{scripts.get_current_head()}): upgrade sensord"
-        )
+    if found is None or found in known:
+        return False
+    if found.startswith(expected_revision()[:GENERATION]):
+        return True
+    raise SchemaMismatch(
+        f"database {address(engine.url)}: schema is at {found}, which this sensord doesn't know (it needs "
+        f"{scripts.get_current_head()}): upgrade sensord"
+    )
 
 
 def _found(connection: Connection) -> str | None:

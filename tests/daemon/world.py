@@ -71,17 +71,19 @@ class FailingProgress(Progress):
 
 @dataclass
 class World:
-    """One topic, one database, any number of daemons."""
+    """One topic, one database, any number of daemons. first: a bundle to begin with; None: the database's own."""
 
     engine: Engine
     partitions: int = 2
+    first: Packed | None = field(default_factory=packed)
     clock: ManualClock = field(default_factory=lambda: ManualClock(START / 1e6))
     log: MemoryLog = field(default_factory=MemoryLog)
 
     def __post_init__(self) -> None:
         upgrade(self.engine)
         self.log.create(TOPIC, self.partitions)
-        self.publish(packed())
+        if self.first is not None:
+            self.publish(self.first)
 
     @property
     def registry(self) -> Registry:

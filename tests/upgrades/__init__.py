@@ -1,0 +1,1 @@
+"""What versions leave behind for those after them."""
