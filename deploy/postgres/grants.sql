@@ -40,6 +40,7 @@ GRANT SELECT (fleet, device_id, first_seen) ON devices TO sensord_trainer;
 -- People and dashboards: read all but the devices' state.
 GRANT SELECT ON alerts, alert_events, dead_letters, gaps, partition_progress, devices, bundles, bundle_moves, windows
     TO sensord_reader, sensord_operator;
+GRANT SELECT ON open_alerts, device_health, noisy_devices, model_precision TO sensord_reader, sensord_operator;
 
 -- People who answer alerts.
 GRANT UPDATE (

@@ -7,8 +7,10 @@ from enum import StrEnum
 
 import click
 
+from sensord.cli.alert_filters import filter_options
+from sensord.cli.alerts_many import export, stats, tail
 from sensord.cli.context import engine_of, settings_of
-from sensord.cli.options import OneOf, Time, by_option
+from sensord.cli.options import OneOf, by_option
 from sensord.cli.output import (
     Column,
     Format,
@@ -22,17 +24,15 @@ from sensord.cli.output import (
     write_object,
     write_table,
 )
+from sensord.cli.sparkline import extent, sparkline
 from sensord.clock import MICROSECONDS, SystemClock
-from sensord.detection.alerts import ChannelShare, Kind, Severity, Status
+from sensord.detection.alerts import ChannelShare, Evidence, Severity, Status
 from sensord.store.alerts import AlertEvent, AlertFilter, AlertRow, Feedback, acknowledge, history, list_alerts
 from sensord.store.alerts import accept as record_acceptance
 from sensord.store.alerts import feedback as record_feedback
 from sensord.store.alerts import show as find
-from sensord.store.schema import instant
-from sensord.store.suppression import LIVE
 
 ID_SHOWN = 8  # characters
-ALL = "all"  # runs
 EVIDENCE_CHANNELS = 3
 
 
@@ -80,39 +80,22 @@ def alerts() -> None:
 
 
 @alerts.command("list")
-@click.option("--fleet", help="Of this fleet alone.")
-@click.option("--device", help="Of this device; * and ? stand for others.")
-@click.option("--since", type=Time(), help="Opened at or after: 2026-11-23T12:00:00Z, or an age such as 24h.")
-@click.option("--open", "open_only", is_flag=True, help="Only those that are still open.")
-@click.option("--severity", type=OneOf(tuple(Severity)), help="Of this severity alone.")
-@click.option("--kind", type=OneOf(tuple(Kind)), help="Of this kind alone.")
-@click.option("--run", default=LIVE, show_default=True, help="Of this run: live, replay, shadow; all for all of them.")
-@click.option("--suppressed", is_flag=True, help="Also those that a window or a false alarm suppresses.")
+@filter_options
 @limit_option()
 @format_option()
 @click.pass_context
-def list_(
-    ctx: click.Context,
-    fleet: str | None,
-    device: str | None,
-    since: datetime | None,
-    open_only: bool,
-    severity: Severity | None,
-    kind: Kind | None,
-    run: str,
-    suppressed: bool,
-    limit: int,
-    form: Format,
-) -> None:
+def list_(ctx: click.Context, filters: AlertFilter, limit: int, form: Format) -> None:
     """List alerts of the live run that nothing suppresses, the last opened first.
 
     Programs get every column but the evidence.
     """
-    shown_at = None if suppressed else instant(SystemClock().now())
-    filters = AlertFilter(fleet, device, since, open_only, severity, kind, None if run == ALL else run, shown_at)
     with engine_of(settings_of(ctx).store) as engine:
         rows = list_alerts(engine, filters, limit + 1)
     write(rows, AlertRow, form, COLUMNS, omit={"evidence"}, limit=limit)
+
+
+for command in (stats, export, tail):
+    alerts.add_command(command)
 
 
 @alerts.command("show")
@@ -188,7 +171,7 @@ def _write_alert(alert: AlertRow, events: Sequence[AlertEvent]) -> None:
         if text:
             out.print(f"{name:<13}", printable(text), markup=False, soft_wrap=True)
     out.print()
-    write_table(alert.top_channels, CHANNEL_COLUMNS)
+    write_table(alert.top_channels, _channel_columns(alert.evidence))
     out.print()
     write_table(events, EVENT_COLUMNS)
     out.print()
@@ -228,13 +211,26 @@ def _suppressed(alert: AlertRow) -> str:
     return "; ".join(filter(None, (window, like)))
 
 
-CHANNEL_COLUMNS = (
-    Column[ChannelShare]("channel", lambda share: share.channel),
-    Column[ChannelShare]("share", lambda share: f"{share.share:.0%}", right=True),
-    Column[ChannelShare]("observed", lambda share: figure(share.observed), right=True),
-    Column[ChannelShare]("expected", lambda share: figure(share.expected), right=True),
-    Column[ChannelShare]("unit", lambda share: share.unit),
-)
+def _channel_columns(evidence: Evidence) -> list[Column[ChannelShare]]:
+    """What each channel had to do with it, and its course around the opening: one scale a channel."""
+
+    def course(share: ChannelShare, which: Sequence[Sequence[float | None]]) -> str:
+        if share.channel not in evidence.channels:
+            return ""
+        place = evidence.channels.index(share.channel)
+        observed, expected = ([row[place] for row in rows] for rows in (evidence.observed, evidence.expected))
+        return sparkline([row[place] for row in which], *extent(observed, expected))
+
+    return [
+        Column("channel", lambda share: share.channel),
+        Column("share", lambda share: f"{share.share:.0%}", right=True),
+        Column("observed", lambda share: figure(share.observed), right=True),
+        Column("expected", lambda share: figure(share.expected), right=True),
+        Column("unit", lambda share: share.unit),
+        Column("observed, around the opening", lambda share: course(share, evidence.observed)),
+        Column("expected", lambda share: course(share, evidence.expected)),
+    ]
+
 
 EVENT_COLUMNS = (
     Column[AlertEvent]("at (UTC)", lambda event: time_text(event.at)),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, TextIO, TypeVar
 
 import click
 import msgspec
@@ -47,14 +47,14 @@ class Column(Generic[Row]):
 
 
 def format_option(*forms: Format) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """`--format`, passed as `form`; every format where none is named."""
+    """`--format`, passed as `form`; every format where none is named. The first of them is the default."""
     return click.option(
         "--format",
         "form",
         type=OneOf(forms or tuple(Format)),
-        default=Format.TABLE.value,
+        default=(forms or tuple(Format))[0].value,
         show_default=True,
-        help="table for people, the others for programs.",
+        help="How rows are written: table is for people, the others are for programs.",
     )
 
 
@@ -100,6 +100,22 @@ def _write_for_programs(rows: Iterable[dict[str, object]], names: Sequence[str],
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([_cell(value) for value in row.values()] for row in rows)
+
+
+def write_all(rows: Iterable[Row], kind: type[Row], form: Format, out: TextIO) -> int:
+    """Write rows for programs, JSON lines or CSV, one after another as they come; returns how many."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    writer = csv.writer(out, lineterminator="\n")
+    if form is Format.CSV:
+        writer.writerow(names)
+    written = 0
+    for row in rows:
+        written += 1
+        if form is Format.CSV:
+            writer.writerow([_cell(getattr(row, name)) for name in names])
+        else:
+            out.write(msgspec.json.encode(row).decode() + "\n")
+    return written
 
 
 def _cell(value: object) -> object:

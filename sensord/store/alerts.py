@@ -113,7 +113,7 @@ class Episode:
 
 def list_alerts(engine: Engine, filters: AlertFilter, limit: int | None = None) -> list[AlertRow]:
     """Matching alerts, the last opened first. Raises StoreUnavailable."""
-    chosen = _narrowed(select(alerts), filters).order_by(alerts.c.opened_at.desc(), alerts.c.id).limit(limit)
+    chosen = narrowed(select(alerts), filters).order_by(alerts.c.opened_at.desc(), alerts.c.id).limit(limit)
     with reading(engine) as connection:
         return [row_as(AlertRow, row) for row in connection.execute(chosen)]
 
@@ -218,7 +218,8 @@ def drifting(engine: Engine, fleet: str, since: int) -> set[str]:
         return set(connection.scalars(select(a.device_id).where(*drifts, stands, a.accepted_at.is_(None))))
 
 
-def _narrowed(chosen: Select[*tuple[object, ...]], filters: AlertFilter) -> Select[*tuple[object, ...]]:
+def narrowed(chosen: Select[*tuple[object, ...]], filters: AlertFilter) -> Select[*tuple[object, ...]]:
+    """A question about `alerts`, of those alone that the filters let through."""
     equal = {"fleet": filters.fleet, "severity": filters.severity, "kind": filters.kind, "run": filters.run}
     chosen = chosen.where(*(alerts.c[name] == str(value) for name, value in equal.items() if value is not None))
     if filters.open_only:

@@ -33,6 +33,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sensord.errors import AccessRefused, SchemaMismatch, SettingsInvalid, StoreLocked, StoreUnavailable, Unreachable
+from sensord.store import views
 
 T = TypeVar("T")
 
@@ -260,11 +261,14 @@ def upgrade(engine: Engine) -> None:
             connection.execute(text("SET LOCAL lock_timeout = '60s'"))
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-        if _is_ahead(_found(connection), engine):
-            return
+        found = _found(connection)
+        if _is_ahead(found, engine) or found == expected_revision():
+            return  # and no view loses the rights that were given on it
         config = _config()
         config.attributes["connection"] = connection
+        views.drop(connection)
         command.upgrade(config, "head")
+        views.make(connection)
 
 
 def expected_revision() -> str:

@@ -62,7 +62,7 @@ def copy_rows(name: str, source: Connection, target: Connection) -> None:
 
 
 def migrate(engine: Engine, revision: str) -> None:
-    """To this revision, as `upgrade` goes to the latest."""
+    """To this revision, as `upgrade` goes to the latest; without views."""
     with writing(engine) as connection:
         config = _config()
         config.attributes["connection"] = connection
