@@ -18,6 +18,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "run": Entry("sensord.cli.run:run", "Watch the fleets: readings in from Kafka, alerts into the database."),
     "alerts": Entry("sensord.cli.alerts:alerts", "List and show alerts, acknowledge them, say what they were."),
+    "report": Entry("sensord.cli.period_report:report", "Write a page about a week, or any stretch of time."),
     "windows": Entry("sensord.cli.windows:windows", "Name times, such as maintenance, that tell and teach nothing."),
     "devices": Entry("sensord.cli.devices:devices", "List the devices that were seen."),
     "dead-letters": Entry("sensord.cli.dead_letters:dead_letters", "List what could not become a reading."),

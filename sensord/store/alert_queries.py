@@ -78,6 +78,14 @@ def count_alerts(engine: Engine, filters: AlertFilter, by: By, limit: int | None
         return [row_as(AlertCount, row) for row in connection.execute(chosen)]
 
 
+def worst_alerts(engine: Engine, filters: AlertFilter, limit: int) -> list[AlertRow]:
+    """Those with the greatest peak, in thresholds. Raises StoreUnavailable."""
+    a = alerts.c
+    chosen = narrowed(select(alerts), filters).order_by((a.score_peak / a.threshold).desc(), a.id).limit(limit)
+    with reading(engine) as connection:
+        return [row_as(AlertRow, row) for row in connection.execute(chosen)]
+
+
 def stream_alerts(engine: Engine, filters: AlertFilter) -> Iterator[AlertRow]:
     """All matching alerts, the first opened first, a thousand at a time. Raises StoreUnavailable."""
     chosen = narrowed(select(alerts), filters).order_by(alerts.c.opened_at, alerts.c.id)

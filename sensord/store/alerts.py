@@ -85,8 +85,8 @@ class AlertEvent:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts. since: opened at or after. device: a glob of * and ?. shown_at: those alone that people should see
-    unasked at this time. None lets everything through."""
+    """Which alerts. since, until: opened at or after, and before. device: a glob of * and ?. shown_at: those alone that
+    people should see unasked at this time. None lets everything through."""
 
     fleet: str | None = None
     device: str | None = None
@@ -96,6 +96,7 @@ class AlertFilter:
     kind: Kind | None = None
     run: str | None = None
     shown_at: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,8 @@ def narrowed(chosen: Select[*tuple[object, ...]], filters: AlertFilter) -> Selec
         chosen = chosen.where(alerts.c.status == Status.OPEN.value)
     if filters.since is not None:
         chosen = chosen.where(alerts.c.opened_at >= filters.since)
+    if filters.until is not None:
+        chosen = chosen.where(alerts.c.opened_at < filters.until)
     if filters.device is not None:
         chosen = chosen.where(matches(alerts.c.device_id, filters.device))
     if filters.shown_at is not None:

@@ -87,7 +87,11 @@ def link(device: str) -> str:
 
 
 def duration(span: timedelta) -> str:
-    """Minutes and seconds, as people say them."""
+    """Minutes and seconds, or days and hours, as people say them."""
     seconds = round(abs(span).total_seconds())
     sign = "−" if span < timedelta(0) else ""
+    if seconds >= 86_400:
+        return f"{sign}{seconds // 86_400} d {seconds % 86_400 // 3_600} h"
+    if seconds >= 7_200:
+        return f"{sign}{seconds // 3_600} h {seconds % 3_600 // 60:02d} min"
     return f"{sign}{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{sign}{seconds} s"
