@@ -4,8 +4,9 @@ Base units, no label whose values devices can multiply. A restart sets counters 
 counted as replayed alone, and alerts and dead letters when they are committed, so that nothing counts twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.metrics import MetricWrapperBase
 
 from sensord import __version__
 from sensord.clock import MICROSECONDS
@@ -32,6 +34,7 @@ REPLAYED = "replayed"
 LIVE = "live"  # the run that counts
 
 SIZES = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384)
+PARTITIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -125,6 +128,9 @@ class Metrics:
         self.commit_seconds = Histogram(
             "sensord_commit_seconds", "Committing all partitions.", buckets=SECONDS, registry=registry
         )
+        self.commit_partitions = Histogram(
+            "sensord_commit_partitions", "Partitions in one commit.", buckets=PARTITIONS, registry=registry
+        )
         self.last_commit = Gauge(
             "sensord_last_commit_timestamp_seconds", "When something was last committed.", registry=registry
         )
@@ -147,6 +153,9 @@ class Metrics:
         )
         self.store_errors = Counter(
             "sensord_store_errors_total", "Times the database failed in mid-work.", registry=registry
+        )
+        self.claim_failures = Counter(
+            "sensord_claim_failures_total", "Partitions that could not be adopted yet.", registry=registry
         )
         self.conflicts = Counter(
             "sensord_alert_conflicts_total", "New alerts that were there already: a bug.", registry=registry
@@ -195,10 +204,39 @@ class Metrics:
             ["fleet"],
             registry=registry,
         )
+        self.ready = Gauge("sensord_ready", "1 where /readyz says ready, else 0.", registry=registry)
         Gauge("sensord_build_info", "This version.", ["version"], registry=registry).labels(__version__).set(1)
         self._fleets: dict[str, _FleetMetrics] = {}
         self._named: dict[tuple[Gauge, str], str] = {}  # the bundle that each of the info metrics shows, by fleet
         self._lagging = set[tuple[str, str]]()
+
+    def expects(
+        self, fleets: Iterable[str], kinds: Sequence[str], events: Sequence[str], reasons: Sequence[str]
+    ) -> None:
+        """Show what may happen to these fleets as 0, so that whoever watches for an increase sees the first one."""
+        for fleet in fleets:
+            self._fleet(fleet)
+            for kind, event in product(kinds, events):
+                self.alerts.labels(fleet, kind, event)
+            self.score_seconds.labels(fleet)
+            for reason in reasons:
+                self.dead_letters.labels(fleet, reason)
+            for counter in (
+                self.gaps,
+                self.evicted_devices,
+                self.swaps,
+                self.refused_bundles,
+                self.rolled_back_bundles,
+            ):
+                counter.labels(fleet)
+
+    def catalogue(self) -> Mapping[str, tuple[str, ...]]:
+        """Every metric of our own by its full name, with its labels."""
+        return {
+            metric._name + ("_total" if metric._type == "counter" else ""): tuple(metric._labelnames)
+            for metric in self.registry._collector_to_names
+            if isinstance(metric, MetricWrapperBase)
+        }
 
     # --- what the loop says ------------------------------------------------------------------------------------------
 
@@ -213,6 +251,7 @@ class Metrics:
 
     def committed(self, checkpoints: Sequence[_Checkpoint], conflicts: int) -> None:
         """Checkpoints are in the database; conflicts counts new alerts that were there already."""
+        self.commit_partitions.observe(len(checkpoints))
         self.conflicts.inc(conflicts)
         for checkpoint in checkpoints:
             for change in checkpoint.alerts:
@@ -224,6 +263,10 @@ class Metrics:
     def rebalanced(self) -> None:
         """The assignment has changed."""
         self.rebalances.inc()
+
+    def claim_failed(self) -> None:
+        """A partition could not be adopted yet."""
+        self.claim_failures.inc()
 
     def fenced(self, partitions: int) -> None:
         """Partitions were lost to another process."""

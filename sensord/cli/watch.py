@@ -18,6 +18,7 @@ from sensord.daemon.policy import Pace
 from sensord.daemon.signals import Stop
 from sensord.daemon.supervisor import Supervisor
 from sensord.daemon.watchdog import Watchdog
+from sensord.detection.alerts import EVENTS, Kind
 from sensord.detection.fleet import Limits, make_ready
 from sensord.errors import BundleInvalid, ModelMissing
 from sensord.metrics import Metrics
@@ -26,6 +27,7 @@ from sensord.settings import FleetSettings, Settings
 from sensord.store.database import check, connect_within, lock_for_daemon, open_engine
 from sensord.store.progress import Progress
 from sensord.store.registry import Registry
+from sensord.stream.dead_letters import Reason
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.kafka import KafkaSource
 
@@ -60,6 +62,7 @@ def watch(
     trusted = TrustedKeys.read(settings.model.trusted_keys)
     watchdog, metrics = Watchdog(clock, daemon.watchdog_s, on_tick=supervisor.alive), Metrics()
     health = Health(watchdog, metrics)
+    metrics.ready.set_function(lambda: not health.obstacles())
     with HealthServer(health, settings.http, worker), lock_for_daemon(settings.store.full_url):
         engine = open_engine(settings.store.full_url)
         try:
@@ -68,6 +71,7 @@ def watch(
             models = Models(
                 Registry(engine), _demanded_channels(settings), trusted, metrics.refused, metrics.rolled_back
             )
+            metrics.expects(settings.fleets, tuple(Kind), EVENTS, tuple(Reason))
             for name, fleet in settings.fleets.items():
                 metrics.allows(name, fleet.alarm_budget)
             topics = [topic for fleet in settings.fleets.values() for topic in fleet.topics]

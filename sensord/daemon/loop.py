@@ -311,6 +311,7 @@ class Loop:
 
     def _claim_later(self, error: SensordError) -> None:
         wait_s = self._retry.fail(self._clock.monotonic())
+        self._metrics.claim_failed()
         log.warning("claim failed", cause=str(error), retry_in_s=wait_s)
 
     def _claim(self, partition: Partition, held: Shard | None) -> Shard:

@@ -24,6 +24,9 @@ class Kind(StrEnum):
 BESIDE_EPISODES = (Kind.SILENT, Kind.DRIFT)  # a device may have one of these, and an episode at the same time
 
 
+EVENTS = ("opened", "escalated", "closed")  # what the daemon says of an alert
+
+
 class Reason(StrEnum):
     """Why an alert was closed."""
 

@@ -17,7 +17,16 @@ from typing import NoReturn
 
 import click
 
-from tests.services import Server, ServerUnavailable, apache_kafka, embedded_kafka, kafka, postgres, postgresql
+from tests.services import (
+    Server,
+    ServerUnavailable,
+    apache_kafka,
+    embedded_kafka,
+    kafka,
+    postgres,
+    postgresql,
+    promtool,
+)
 from tests.services.process import STOP_TIMEOUT_S
 
 SERVERS: dict[str, Callable[[], AbstractContextManager[Server]]] = {
@@ -60,8 +69,8 @@ def start(embedded: bool) -> None:
 
 @main.command()
 def fetch() -> None:
-    """Get what the servers need (Kafka's jars, PostgreSQL's programs); say what can't be had."""
-    for part in (kafka, postgres):
+    """Get what the tests need (Kafka's jars, PostgreSQL's programs, promtool); say what can't be had."""
+    for part in (kafka, postgres, promtool):
         try:
             part.fetched()
         except ServerUnavailable as error:
