@@ -23,6 +23,7 @@ from tests.services import (
     apache_kafka,
     embedded_kafka,
     kafka,
+    kubernetes,
     postgres,
     postgresql,
     promtool,
@@ -69,8 +70,8 @@ def start(embedded: bool) -> None:
 
 @main.command()
 def fetch() -> None:
-    """Get what the tests need (Kafka's jars, PostgreSQL's programs, promtool); say what can't be had."""
-    for part in (kafka, postgres, promtool):
+    """Get what the tests need (Kafka's jars, PostgreSQL's programs, promtool, helm); say what can't be had."""
+    for part in (kafka, postgres, promtool, kubernetes):
         try:
             part.fetched()
         except ServerUnavailable as error:
