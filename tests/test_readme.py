@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -39,8 +39,9 @@ from sensord.detection.likeness import GROWN, GROWN_ELSEWHERE, OF_LEVELS, SIMILA
 from sensord.metrics import Metrics
 from sensord.model.bundle import Tuning
 from sensord.model.network import WAVE
+from sensord.notify.sinks import signature
 from sensord.readings import DeadLetter, Partition, Record
-from sensord.settings import DaemonSettings, FleetSettings, KafkaSettings, Settings, load
+from sensord.settings import DaemonSettings, KafkaSettings, Settings, load
 from sensord.settings.groups import Group
 from sensord.store.alerts import Feedback, feedback
 from sensord.store.database import open_engine, reading, upgrade
@@ -184,6 +185,24 @@ def test_the_settings_shown_load(tmp_path: Path) -> None:
     assert load(file, environ={"SENSORD_KAFKA__BOOTSTRAP_SERVERS": "broker:1"}).kafka.bootstrap_servers == "broker:1"
 
 
+def test_the_sinks_shown_load(tmp_path: Path) -> None:
+    [shown] = blocks("ini")
+    file = tmp_path / "sensord.toml"
+    file.write_text(shown, encoding="utf-8")
+    sinks = load(file, environ={}).sinks
+    assert {name: sink.kind for name, sink in sinks.items()} == {"ops": "webhook", "pager": "alertmanager"}
+
+
+def test_the_check_of_a_signature_that_is_shown_tells_who_has_the_key() -> None:
+    [shown] = blocks("python")
+    known: dict[str, Callable[..., bool]] = {}
+    exec(shown, known)  # noqa: S102  # what readers are to copy
+    headers = {"X-Sensord-Timestamp": "7", "X-Sensord-Signature": signature(b"key", "7", b"body")}
+    assert known["is_from_sensord"](b"key", headers, b"body")
+    assert not known["is_from_sensord"](b"another", headers, b"body")
+    assert not known["is_from_sensord"](b"key", headers, b"another")
+
+
 def test_the_table_of_settings_is_the_code_s() -> None:
     assert settings_table() in README, f"README.md should hold:\n\n{settings_table()}"
 
@@ -216,7 +235,7 @@ def groups() -> Iterator[tuple[str, type[Group]]]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, Group):
             yield name, info.annotation
         else:
-            yield f"{name}.NAME", FleetSettings
+            yield f"{name}.NAME", get_args(info.annotation)[1]
 
 
 def _default(field: FieldInfo) -> str:

@@ -4,10 +4,13 @@
 
 BEGIN;  -- a running daemon sees the old rights or the new ones, never none
 
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, sensord_daemon, sensord_trainer, sensord_operator, sensord_reader;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, sensord_daemon, sensord_trainer, sensord_operator, sensord_reader;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, sensord_daemon, sensord_trainer, sensord_notifier,
+    sensord_operator, sensord_reader;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, sensord_daemon, sensord_trainer, sensord_notifier,
+    sensord_operator, sensord_reader;
 
-GRANT SELECT ON sensord_schema TO sensord_daemon, sensord_trainer, sensord_operator, sensord_reader;
+GRANT SELECT ON sensord_schema
+    TO sensord_daemon, sensord_trainer, sensord_notifier, sensord_operator, sensord_reader;
 
 -- The daemon: writes an episode's own columns, and by what it is suppressed, never what people said about it; it can't
 -- publish or change a bundle.
@@ -37,8 +40,16 @@ GRANT SELECT (
 GRANT SELECT (fleet, device, from_at, to_at) ON windows TO sensord_trainer;
 GRANT SELECT (fleet, device_id, first_seen) ON devices TO sensord_trainer;
 
+-- Who tells of alerts: puts them into incidents, and writes down what was told.
+GRANT SELECT ON alerts, alert_events TO sensord_notifier;
+GRANT UPDATE (taken_at) ON alert_events TO sensord_notifier;
+GRANT SELECT, INSERT ON incidents, incident_alerts, notices, sinks, deliveries TO sensord_notifier;
+GRANT UPDATE (status, severity, closed_at) ON incidents TO sensord_notifier;
+GRANT USAGE ON SEQUENCE incidents_id_seq, notices_sequence_seq TO sensord_notifier;
+
 -- People and dashboards: read all but the devices' state.
-GRANT SELECT ON alerts, alert_events, dead_letters, gaps, partition_progress, devices, bundles, bundle_moves, windows
+GRANT SELECT ON alerts, alert_events, dead_letters, gaps, partition_progress, devices, bundles, bundle_moves, windows,
+    incidents, incident_alerts, notices, sinks, deliveries
     TO sensord_reader, sensord_operator;
 GRANT SELECT ON open_alerts, device_health, noisy_devices, model_precision TO sensord_reader, sensord_operator;
 

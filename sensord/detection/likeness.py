@@ -1,4 +1,4 @@
-"""Whether an alert is like one that a person called a false alarm. Pure; used by `store` when it writes alerts.
+"""Whether an alert is like one that a person called a false alarm, or has the cause of another. Pure; used by `store`.
 
 Alike are alerts of one kind that the same channels explain, in the same direction, and of which the second goes not
 much further than the first. What outgrows the first is something else, however it began. Of detectors that look at
@@ -47,6 +47,12 @@ class Pattern:
             comparable, grown = {self.kind, other.kind} <= OF_LEVELS, GROWN_ELSEWHERE
         no_further = other.ratio <= grown * self.ratio  # False where either is no number
         return comparable and no_further and cosine(self.shares, other.shares) >= SIMILAR
+
+    def shares_cause(self, other: "Pattern") -> bool:
+        """Whether two alerts of one fleet, on different devices, say the same: of one kind, by the same channels in the
+        same direction. Silences have no channels, and are alike."""
+        alike = other.kind is self.kind or {self.kind, other.kind} <= OF_LEVELS
+        return alike and (self.kind is Kind.SILENT or cosine(self.shares, other.shares) >= SIMILAR)
 
 
 def cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float:

@@ -245,6 +245,52 @@ class ModelSettings(Group):
     """After a swap, seconds in which a bundle that does harm is rolled back by itself; 0: never."""
 
 
+class NotifySettings(Group):
+    """How `sensord notify` tells of alerts."""
+
+    group_wait_s: float = Field(10.0, ge=0, le=600)
+    """How long the first notice of an incident waits for other devices with the same cause, seconds."""
+    forget_s: Seconds = 86_400.0
+    """Age of an event, seconds, from which it is told only where its alert is still open."""
+
+
+class SinkSettings(Group):
+    """Where notices go."""
+
+    kind: Literal["webhook", "alertmanager", "kafka", "apprise"]
+    """What it is; url belongs to all but kafka, topic to kafka, secret to webhook, resend_s to alertmanager."""
+    url: SecretStr | None = None
+    """Address, http(s)://...; of an Alertmanager up to its path; for apprise, its own form. Never shown."""
+    secret: SecretStr | None = None
+    """Key that a webhook's body is signed with (HMAC-SHA256); best given as the file `sinks__NAME__secret`."""
+    topic: Topic | None = None
+    """Topic of the same Kafka, which must exist."""
+    fleets: tuple[FleetName, ...] = ()
+    """Fleets that are told of; empty: all."""
+    least_severity: Literal["warning", "critical"] = "warning"
+    """Severity from which it is told."""
+    resolved: bool = True
+    """Whether the end of an incident is told too."""
+    timeout_s: Seconds = Field(10.0, le=60)
+    """How long an answer may take, seconds; then it is tried again."""
+    resend_s: Seconds = Field(60.0, ge=10)
+    """How often an Alertmanager is told what is still open, seconds."""
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        wanted = "topic" if self.kind == "kafka" else "url"
+        if getattr(self, wanted) is None:
+            raise ValueError(f"kind {self.kind} needs {wanted}")
+        odd = {"url": self.kind == "kafka", "topic": self.kind != "kafka", "secret": self.kind != "webhook"}
+        if strange := [name for name, is_odd in odd.items() if is_odd and getattr(self, name) is not None]:
+            raise ValueError(f"kind {self.kind} has no {', '.join(strange)}")
+        if self.kind in ("webhook", "alertmanager") and self.url is not None:
+            scheme = _split(self.url).scheme
+            if scheme not in ("http", "https"):
+                raise ValueError("url: give http://... or https://...")
+        return self
+
+
 class Settings(BaseSettings):
     """All groups. `load` builds it."""
 
@@ -265,6 +311,8 @@ class Settings(BaseSettings):
     log: LogSettings = Field(default_factory=LogSettings)
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
+    notify: NotifySettings = Field(default_factory=NotifySettings)
+    sinks: dict[FleetName, SinkSettings] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -293,6 +341,8 @@ class Settings(BaseSettings):
         """Every password in every spelling, for whoever has to keep them out of sight."""
         held = [secret.get_secret_value() for secret in (self.kafka.sasl_password, self.store.password) if secret]
         held.append(_split(self.store.url).password or "")
+        for sink in self.sinks.values():
+            held += [secret.get_secret_value() for secret in (sink.url, sink.secret) if secret]
         return frozenset(form for text in held if text for form in (text, quote(text, safe=""), unquote(text)))
 
 

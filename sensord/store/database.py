@@ -6,8 +6,8 @@ What a catcher can answer leaves here as one of our errors; addresses in message
 import fcntl
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ from sensord.store import views
 
 T = TypeVar("T")
 
+NOTIFY_LOCK = 0x6E6F74696679  # "notify"
 VERSION_TABLE = "sensord_schema"
 BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
@@ -315,6 +316,53 @@ def _config() -> Config:
 
 def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
+
+
+# --- one of a kind ---------------------------------------------------------------------------------------------------
+
+
+class Leader:
+    """The one process that makes notices of a database's alerts, as long as it holds the lock; to be closed."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        self._engine, self._url = engine, url
+        self._stack = ExitStack()
+        self._ask: Callable[[], bool] | None = None  # whether the lock that we have is there still
+
+    def take(self) -> bool:
+        """Whether it is us, from now on or already. Raises StoreUnavailable where that can't be told any more."""
+        try:
+            if self._ask is None:
+                self._ask = self._of_file() if self._engine.dialect.name == "sqlite" else self._of_server()
+            return self._ask is not None and self._ask()
+        except (DBAPIError, PoolTimeout) as error:
+            self.close()
+            raise StoreUnavailable(f"database {address(self._engine.url)}: {_cause(error)}") from error
+
+    def _of_server(self) -> Callable[[], bool] | None:
+        """A lock that goes with its connection."""
+        alone = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        connection = self._stack.enter_context(alone.connect())
+        if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": NOTIFY_LOCK}):
+            return lambda: bool(connection.scalar(text("SELECT true")))
+        self._stack.close()
+        return None
+
+    def _of_file(self) -> Callable[[], bool] | None:
+        """A lock that goes with its process."""
+        path = Path(f"{_sqlite_file(_parsed(self._url))}.notify.lock")
+        file = self._stack.enter_context(path.open("a"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._stack.close()
+            return None
+        return lambda: True
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._ask = None
+        self._stack.close()
 
 
 # --- one daemon a file -----------------------------------------------------------------------------------------------

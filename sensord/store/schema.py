@@ -136,9 +136,68 @@ alert_events = Table(
     Column("severity", String, nullable=False),
     Column("by", String),  # None: the daemon
     Column("comment", Text),
+    Column("taken_at", UtcDateTime),  # into an incident, by `sensord notify`; numbers don't follow the order of commits
     sqlite_autoincrement=True,  # an outbox never sees a number twice
 )
 Index("ix_alert_events_alert", alert_events.c.alert_id, alert_events.c.sequence)
+IS_UNTAKEN = text("taken_at IS NULL")
+Index(
+    "ix_alert_events_untaken",
+    alert_events.c.sequence,
+    sqlite_where=IS_UNTAKEN,
+    postgresql_where=IS_UNTAKEN,
+)
+
+incidents = Table(  # alerts of a fleet with one cause, told together
+    "incidents",
+    metadata,
+    Column("id", Sequence64, primary_key=True, autoincrement=True),
+    Column("fleet", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("severity", String, nullable=False),  # the greatest that was told
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+_is_going_on = text("status = 'open'")
+Index("ix_incidents_open", incidents.c.fleet, sqlite_where=_is_going_on, postgresql_where=_is_going_on)
+
+incident_alerts = Table(
+    "incident_alerts",
+    metadata,
+    Column("alert_id", Uuid, ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True),
+    Column("incident_id", BigInteger, ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False),
+)
+Index("ix_incident_alerts_incident", incident_alerts.c.incident_id)
+
+notices = Table(  # what is to be told of incidents; by one writer, so in order
+    "notices",
+    metadata,
+    Column("sequence", Sequence64, primary_key=True, autoincrement=True),
+    Column("incident_id", BigInteger, ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False),
+    Column("notice", String, nullable=False),
+    Column("severity", String, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+sinks = Table(  # since when each is told
+    "sinks",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("since", BigInteger, nullable=False),  # notices above this sequence
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("sink", String, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("outcome", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
 
 dead_letters = Table(
     "dead_letters",

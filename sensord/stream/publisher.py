@@ -4,7 +4,7 @@ Each record carries a header that says which replay it belongs to and which of i
 is thus told by the topic itself, after any crash: a resumed replay repeats nothing and leaves nothing out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -116,6 +116,29 @@ def open_publisher(
         publisher = Publisher(producer, topic, partitions)
         yield publisher
         publisher.flush()
+    finally:
+        producer.close(timeout=5)
+
+
+@contextmanager
+def open_writer(
+    settings: KafkaSettings, topic: str, timeout_s: float = DEFAULT_START_TIMEOUT_S
+) -> Iterator[Callable[[bytes, bytes, Sequence[tuple[str, bytes]]], None]]:
+    """Writes one record at a time (key, value, headers) to an existing topic, and returns when all replicas have it.
+
+    Raises Unreachable, and so does each write that nobody has acknowledged within timeout_s.
+    """
+    own = {"acks": "all", "enable_idempotence": True, "allow_auto_create_topics": False, "metrics_enabled": False}
+    producer = connected(settings, timeout_s, lambda config: KafkaProducer(**config | own))
+
+    def write(key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+        try:
+            producer.send(topic, key=key, value=value, headers=list(headers)).get(timeout_s)
+        except KafkaError as error:
+            raise Unreachable(f"topic {topic}: the broker did not acknowledge: {error}") from error
+
+    try:
+        yield write
     finally:
         producer.close(timeout=5)
 

@@ -12,7 +12,7 @@ import pytest
 from sensord.settings import DaemonSettings
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
-SERVICES = ("sensord.service", "sensord@.service", "sensord-train.service")
+SERVICES = ("sensord.service", "sensord@.service", "sensord-train.service", "sensord-notify.service")
 EXPOSURE = 2.0  # of 10, at most
 
 if shutil.which("systemd-analyze") is None:
@@ -43,7 +43,7 @@ def analyze(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def verify(root: Path) -> "subprocess.CompletedProcess[str]":
-    units = ["sensord.service", "sensord@pumps.service", "sensord-train.service", "sensord-train.timer"]
+    units = [*(name for name in SERVICES if "@" not in name), "sensord@pumps.service", "sensord-train.timer"]
     return analyze(root, "verify", "--man=no", "--recursive-errors=no", *units)
 
 
@@ -59,7 +59,9 @@ def test_a_line_that_it_does_not_understand_would_be_noticed(root: Path, unit: s
     assert verify(root).returncode != 0
 
 
-@pytest.mark.parametrize("service", ["sensord.service", "sensord@pumps.service", "sensord-train.service"])
+@pytest.mark.parametrize(
+    "service", ["sensord.service", "sensord@pumps.service", "sensord-train.service", "sensord-notify.service"]
+)
 def test_a_service_is_hardly_exposed(root: Path, service: str) -> None:
     done = analyze(root, "security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", service)
     assert done.returncode == 0, done.stdout[-200:]
@@ -78,7 +80,7 @@ def test_all_services_are_hardened_alike() -> None:
         text = (UNITS / name).read_text()
         return text[text.index("NoNewPrivileges") :].partition("\n\n")[0].strip().splitlines()
 
-    assert hardening("sensord.service") == hardening("sensord@.service") == hardening("sensord-train.service")
+    assert all(hardening(name) == hardening("sensord.service") for name in SERVICES)
 
 
 def test_daemons_of_one_host_are_given_no_settings_in_common() -> None:

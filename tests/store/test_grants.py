@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ProgrammingError
 
+from sensord.detection.alerts import Reason, Severity, Status
 from sensord.errors import EXIT_NEEDS_A_PERSON, AccessRefused, Unreachable
 from sensord.store import Engine
 from sensord.store.alerts import (
@@ -27,6 +29,8 @@ from sensord.store.alerts import (
 from sensord.store.database import check, connect_within, open_engine, upgrade
 from sensord.store.dead_letters import list_dead_letters
 from sensord.store.devices import DeviceSeen, first_seen, list_devices
+from sensord.store.incidents import list_incidents, take_events
+from sensord.store.notices import Outcome, Wanted, delivered, enlist, list_deliveries, waiting
 from sensord.store.progress import Progress, Snapshot
 from sensord.store.registry import Registry
 from sensord.store.runs import alerts_of, keep
@@ -39,7 +43,7 @@ from tests.daemon.world import World
 from tests.store.rows import NOW, P0, SECOND, alert, checkpoint, letter, moved, opened
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "postgres"
-ROLES = ("owner", "daemon", "trainer", "operator", "reader")
+ROLES = ("owner", "daemon", "trainer", "notifier", "operator", "reader")
 NO_RIGHT = "42501"
 TABLES = sorted(metadata.tables)
 HOUR = instant(NOW), instant(NOW + 3_600 * SECOND)
@@ -209,6 +213,29 @@ def test_the_trainer_sees_when_alerts_and_windows_were(roles: Roles) -> None:
     assert times(roles["trainer"], "pumps") == [WindowTime(None, *HOUR)]
     assert drifting(roles["trainer"], "pumps", 0) == set()
     assert first_seen(roles["trainer"], "pumps") == {}
+
+
+def test_the_notifier_takes_events_and_writes_down_what_was_told(roles: Roles) -> None:
+    progress, one = Progress(roles["daemon"]), alert()
+    claim = progress.claim("pumps", P0, "first", "T1", NOW)
+    check(roles["notifier"])
+    enlist(roles["notifier"], "ops")
+    progress.commit([checkpoint(claim, alerts=[opened(one)])], NOW)
+    assert take_events(roles["notifier"], instant(NOW), timedelta(days=1)) == 1
+    critical, second = replace(one, severity=Severity.CRITICAL), {"previous_offset": 100, "epoch": claim.epoch}
+    progress.commit([checkpoint(claim, 200, alerts=[moved(critical, "escalated")], **second)], NOW)
+    over = replace(critical, status=Status.CLOSED, closed_at=NOW, close_reason=Reason.CLEARED)
+    progress.commit([checkpoint(claim, 300, alerts=[moved(over, "closed")], **second | {"previous_offset": 200})], NOW)
+    assert take_events(roles["notifier"], instant(NOW), timedelta(days=1)) == 2
+    told = waiting(roles["notifier"], Wanted("ops"), instant(NOW), 9)
+    assert [notice.notice.value for notice in told] == ["opened", "escalated", "resolved"]
+    delivered(roles["notifier"], "ops", told[0].sequence, Outcome.DELIVERED, "", instant(NOW))
+    for role in ("reader", "operator"):
+        assert len(list_incidents(roles[role])) == 1
+        assert len(list_deliveries(roles[role], [Wanted("ops")], 9)) == 3
+    for column in ("event", "at", "severity", "by"):
+        assert denied(roles["notifier"], f"UPDATE alert_events SET {column} = {column}"), column
+    assert denied(roles["notifier"], "UPDATE alerts SET status = status")
 
 
 def test_people_read_and_those_who_may_answer(roles: Roles) -> None:
