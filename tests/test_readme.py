@@ -41,7 +41,7 @@ from sensord.model.bundle import Tuning
 from sensord.model.network import WAVE
 from sensord.notify.sinks import signature
 from sensord.readings import DeadLetter, Partition, Record
-from sensord.settings import DaemonSettings, KafkaSettings, Settings, load
+from sensord.settings import DaemonSettings, FleetSettings, KafkaSettings, Settings, load
 from sensord.settings.groups import Group
 from sensord.store.alerts import Feedback, feedback
 from sensord.store.database import open_engine, reading, upgrade

@@ -60,7 +60,7 @@ secret = "{KEY}"
                 process.wait()
 
     def told(self) -> list[str]:
-        """Every notice once: one that was sent again, since its sender died before it could note it, has its old key."""
+        """Every notice once: one that is sent again, since its sender died before it noted it, has its old key."""
         told = [json.loads(one.body)["sensord"] for one in self.hook.got]
         return list({one["key"]: one["notice"] for one in told}.values())
 
