@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from llvmlite import binding
 
 from sensord import compiled
 from sensord.detection import intake
@@ -47,6 +48,44 @@ def test_the_next_place_is_taken_where_the_first_cannot_be_written(tmp_path: Pat
     assert taken is not None
     assert taken.parent == tmp_path / "home"
     assert compiled._cache_folder((blocked,)) is None
+
+
+def test_what_was_made_before_and_cannot_be_added_to_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image whose root is read-only: numba takes machine code from nowhere that it can't write to."""
+    image, home = tmp_path / "image", tmp_path / "home"
+    made = compiled._cache_folder((image,))
+    assert made is not None
+    (made / "take.nbc").write_bytes(b"code")
+    made.chmod(0o755)
+    monkeypatch.setattr(os, "access", lambda path, mode: image not in Path(path).parents)
+    taken = compiled._cache_folder((image, home))
+    assert taken is not None
+    assert (taken.parent, (taken / "take.nbc").read_bytes()) == (home, b"code")
+    assert [each.name for each in home.iterdir()] == [taken.name], "nothing is left of the copying"
+    (taken / "take.nbc").write_bytes(b"newer")
+    assert compiled._cache_folder((image, home)) == taken
+    assert (taken / "take.nbc").read_bytes() == b"newer"
+
+
+def test_what_others_could_have_written_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, home = tmp_path / "image", tmp_path / "home"
+    made = compiled._cache_folder((image,))
+    assert made is not None
+    (made / "take.nbc").write_bytes(b"code")
+    made.chmod(0o777)
+    monkeypatch.setattr(os, "access", lambda path, mode: image not in Path(path).parents)
+    taken = compiled._cache_folder((image, home))
+    assert taken is not None
+    assert list(taken.iterdir()) == []
+
+
+def test_code_is_for_a_level_of_processors_where_this_one_is_of_it() -> None:
+    features = binding.get_host_cpu_features()
+    if compiled._is_of_level(features) and "NUMBA_CPU_NAME" not in os.environ:
+        [_, name, more] = intake.take.targetctx.codegen().magic_tuple()  # type: ignore[attr-defined]
+        assert (name, more) == (compiled.LEVEL, "")
+    assert not compiled._is_of_level(dict(features) | {"avx2": False})
+    assert not compiled._is_of_level({"neon": True})
 
 
 def test_arrays_of_any_make_run_the_same_code() -> None:
