@@ -92,6 +92,7 @@ def test_what_is_copied_is_not_ignored() -> None:
     assert [path for path in sources if not any(f"{path}/".startswith(f"{each}/") for each in let_through)] == []
 
 
+@pytest.mark.long
 def test_what_is_compiled_for_an_image_is_what_is_run(tmp_path: Path) -> None:
     """The build's own step works; that it is all that a daemon compiles, the built image tells."""
     done = subprocess.run(
