@@ -93,6 +93,9 @@ class Metrics:
         self.dead_letters = Counter(
             "sensord_dead_letters_total", "Dead letters committed.", ["fleet", "reason"], registry=registry
         )
+        self.skipped = Counter(
+            "sensord_skipped_total", "Messages that held nothing of the fleet's channels.", ["fleet"], registry=registry
+        )
         self.batch_readings = Histogram(
             "sensord_batch_readings",
             "Readings of one partition in one poll.",
@@ -222,6 +225,7 @@ class Metrics:
             for reason in reasons:
                 self.dead_letters.labels(fleet, reason)
             for counter in (
+                self.skipped,
                 self.gaps,
                 self.evicted_devices,
                 self.swaps,
@@ -248,6 +252,11 @@ class Metrics:
             outcome.inc(count)
         mine.replayed.inc(progressed.replayed)
         mine.batch_readings.observe(sum(counts) + progressed.replayed)
+
+    def left_out(self, fleet: str, messages: int) -> None:
+        """Messages were decoded that hold nothing of this fleet's channels."""
+        if messages:
+            self.skipped.labels(fleet).inc(messages)
 
     def committed(self, checkpoints: Sequence[_Checkpoint], conflicts: int) -> None:
         """Checkpoints are in the database; conflicts counts new alerts that were there already."""

@@ -48,6 +48,7 @@ from sensord.store.database import open_engine, reading, upgrade
 from sensord.store.progress import Checkpoint, Progress
 from sensord.stream.dead_letters import DEVICE_ID_LIMIT, KEY_LIMIT, LETTERS_LIMIT, PAYLOAD_LIMIT, VALUE_LIMIT, Reason
 from sensord.stream.decoders.json import JsonDecoder
+from sensord.stream.formats.decoder import decoder_of
 from sensord.trainer.calibrate import OWN_PROFILE
 from sensord.trainer.evaluation.protocols import SKAB_HISTORY
 from sensord.trainer.history import Needs
@@ -186,11 +187,27 @@ def test_the_settings_shown_load(tmp_path: Path) -> None:
 
 
 def test_the_sinks_shown_load(tmp_path: Path) -> None:
-    [shown] = blocks("ini")
+    shown = blocks("ini")[1]
     file = tmp_path / "sensord.toml"
     file.write_text(shown, encoding="utf-8")
     sinks = load(file, environ={}).sinks
     assert {name: sink.kind for name, sink in sinks.items()} == {"ops": "webhook", "pager": "alertmanager"}
+
+
+def test_the_mapping_shown_reads_the_message_beside_it(tmp_path: Path) -> None:
+    shown = blocks("ini")[0]
+    file = tmp_path / "sensord.toml"
+    file.write_text(shown, encoding="utf-8")
+    fleet = load(file, environ={}).fleets["pumps"]
+    [message] = re.findall(r"# ({.*})$", shown, re.MULTILINE)
+    decoded = decoder_of(fleet, ("temperature",)).decode(PUMPS, [Record(0, NOON_MS, None, message.encode())])
+    assert (decoded.readings.device_ids, decoded.readings.values.tolist()) == (["7"], [[71.5]])
+    assert decoded.readings.at.tolist() == [NOON_MS * 1_000]
+
+
+def test_every_format_is_told() -> None:
+    told = first_column(section("Your messages"))
+    assert tuple(told) == get_args(FleetSettings.model_fields["decoder"].annotation)
 
 
 def test_the_check_of_a_signature_that_is_shown_tells_who_has_the_key() -> None:
@@ -226,7 +243,8 @@ def settings_table() -> str:
     rows = ["| setting | default | what it is |", "|---|---|---|"]
     for name, group in groups():
         for key, field in group.model_fields.items():
-            rows.append(f"| `{name}.{key}` | {_default(field)} | {field.description}{_choices(field)} |")
+            if key not in dict(within(group)):
+                rows.append(f"| `{name}.{key}` | {_default(field)} | {field.description}{_choices(field)} |")
     return "\n".join(rows)
 
 
@@ -235,7 +253,15 @@ def groups() -> Iterator[tuple[str, type[Group]]]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, Group):
             yield name, info.annotation
         else:
-            yield f"{name}.NAME", get_args(info.annotation)[1]
+            yield f"{name}.NAME", (of_each := get_args(info.annotation)[1])
+            yield from ((f"{name}.NAME.{key}", inner) for key, inner in within(of_each))
+
+
+def within(group: type[Group]) -> Iterator[tuple[str, type[Group]]]:
+    """Groups in a group."""
+    for key, field in group.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
+            yield key, field.annotation
 
 
 def _default(field: FieldInfo) -> str:

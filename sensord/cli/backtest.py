@@ -20,8 +20,9 @@ from sensord.model.bundle import Bundle
 from sensord.settings import FleetSettings, Settings
 from sensord.store.registry import Registry
 from sensord.store.runs import keep
-from sensord.stream.decoders.json import DEFAULT_MAX_FUTURE_S, JsonDecoder
+from sensord.stream.decoders.json import DEFAULT_MAX_FUTURE_S
 from sensord.stream.files import FileOptions, read_tables
+from sensord.stream.formats.decoder import decoder_of
 from sensord.stream.ranges import read_range
 from sensord.trainer.backtest import RUN, Scored, Terms, score
 from sensord.trainer.tapes import EVER, Span, Tape, from_records, from_tables
@@ -78,7 +79,8 @@ def _tapes(
         until_offset=wanted.until_offset,
         timeout_s=ANSWER_WITHIN_S,
     )
-    return from_records(JsonDecoder(channels, ahead_s), batches, channels)
+    known = rules or FleetSettings(topics=(source.topic,))
+    return from_records(decoder_of(known, channels), batches, channels, round(known.align_s * MICROSECONDS))
 
 
 def _terms(fleet: FleetSettings | None) -> Terms:

@@ -15,8 +15,8 @@ from sensord.clock import MICROSECONDS
 from sensord.errors import SettingsInvalid
 from sensord.model.bundle import Tuning
 from sensord.settings import Settings
-from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.files import FileOptions, read_tables
+from sensord.stream.formats.decoder import decoder_of
 from sensord.stream.ranges import read_range
 from sensord.trainer.fit import FitOptions
 from sensord.trainer.history import History, Range, from_records, from_tables
@@ -151,7 +151,7 @@ def _from_topics(
     channels = channels or fleet.channels
     if channels is None:
         raise SettingsInvalid(f"fleets.{name}.channels: needed to learn from topics; or give --channels")
-    decoder = JsonDecoder(channels, fleet.max_future_s)
+    decoder = decoder_of(fleet, channels)
     # `wanted` is event time, which a record's own stamp may trail by max_future_s at most; later it may be at will.
     since = None if wanted.since is None else wanted.since - round(fleet.max_future_s * MICROSECONDS)
     batches = (
@@ -159,4 +159,5 @@ def _from_topics(
         for topic in fleet.topics
         for batch in read_range(settings.kafka, topic, since, report=lambda done, of: report("read", done, of))
     )
-    return from_records(decoder, batches, channels, wanted, holes=holes)
+    span = round(fleet.align_s * MICROSECONDS)
+    return from_records(decoder, batches, channels, wanted, holes=holes, span=span)

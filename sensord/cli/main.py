@@ -39,6 +39,7 @@ COMMANDS = {
     "db": Entry("sensord.cli.db:db", "Upgrade and check the database's schema."),
     "status": Entry("sensord.cli.status:status", "Show who reads what, how far behind, and with which bundle."),
     "doctor": Entry("sensord.cli.doctor:doctor", "Try everything that a daemon needs; say what mends what is wrong."),
+    "inspect": Entry("sensord.cli.inspect:inspect", "Look at messages, guess their format, print settings to paste."),
     "check-config": Entry("sensord.cli.check_config:check_config", "Show the settings in force, and try them."),
     "version": Entry("sensord.cli.version:version", "Show the versions of sensord and what it stands on."),
 }

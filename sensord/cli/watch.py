@@ -28,7 +28,7 @@ from sensord.store.database import check, connect_within, lock_for_daemon, open_
 from sensord.store.progress import Progress
 from sensord.store.registry import Registry
 from sensord.stream.dead_letters import Reason
-from sensord.stream.decoders.json import JsonDecoder
+from sensord.stream.formats.decoder import decoder_of
 from sensord.stream.kafka import KafkaSource
 
 log = structlog.get_logger()
@@ -153,5 +153,5 @@ def _rules(settings: Settings, accept: Accept) -> Rules:
 
 def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:
     limits = Limits(fleet.max_gap_s, fleet.max_episode_s, fleet.silent_periods, fleet.max_future_s)
-    decoder = partial(JsonDecoder, max_future_s=fleet.max_future_s)
-    return FleetRules(name, limits, fleet.max_devices, decoder, round(fleet.allowed_lateness_s * MICROSECONDS))
+    lateness, span = (round(seconds * MICROSECONDS) for seconds in (fleet.allowed_lateness_s, fleet.align_s))
+    return FleetRules(name, limits, fleet.max_devices, partial(decoder_of, fleet), lateness, span)

@@ -23,6 +23,7 @@ from sensord.daemon.stock import take_stock, tell_lag
 from sensord.daemon.swaps import Swaps
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.alerts import Run
+from sensord.detection.align import ALIGN_PAGE, Align
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
 from sensord.detection.reorder import REORDER_PAGE, Reorder
@@ -53,6 +54,7 @@ class FleetRules:
     max_devices: int  # of a partition
     decoder: Callable[[tuple[str, ...]], Decoder]  # from the bundle's channels
     lateness: int = 0  # microseconds
+    span: int = 0  # microseconds; see align
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,10 @@ class Loop:
     def _decode(self, batch: Batch) -> list[Fresh]:
         """What a batch holds of partitions that we have; meanwhile what came before may still be observed."""
         found = [(self.shards[p], records) for p, records in batch.records.items() if p in self.shards]
-        return [Fresh(shard, records, shard.decode(records)) for shard, records in found if not shard.held]
+        fresh = [Fresh(shard, records, shard.decode(records)) for shard, records in found if not shard.held]
+        for one in fresh:
+            self._metrics.left_out(one.shard.name, one.decoded.skipped)
+        return fresh
 
     def _follows_on(self, fresh: Sequence[Fresh]) -> list[Fresh]:
         """What follows on from a shard's state.
@@ -329,8 +334,11 @@ class Loop:
     def _adopt(self, claim: Claim, rules: FleetRules) -> Shard:
         bundle = self._models.named(rules.name, claim.model_id) if claim.model_id else self._models.first(rules.name)
         fleet = self._fleet(bundle, rules, claim)
+        align = Align(claim.partition, len(bundle.channels), rules.span)
         reorder = Reorder(claim.partition, len(bundle.channels), rules.lateness)
         pages = dict(claim.pages)
+        if held := pages.pop(ALIGN_PAGE, None):
+            align.load(held)
         if waiting := pages.pop(REORDER_PAGE, None):
             reorder.load(waiting)
         fleet.load(pages)
@@ -351,6 +359,7 @@ class Loop:
             position=position,
             live_from=live_from,
             fleet=fleet,
+            align=align,
             reorder=reorder,
             decoder=decoder,
             stored_model=claim.model_id,

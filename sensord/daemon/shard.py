@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sensord.daemon.policy import Quality
 from sensord.detection.alerts import AlertChange, Run
+from sensord.detection.align import Align
 from sensord.detection.devices import Page
 from sensord.detection.fleet import Fleet, Observation
 from sensord.detection.reorder import Reorder
@@ -40,7 +41,7 @@ class StateCopy:
     previous_state_offset: int | None
     state_offset: int
     pages: dict[int, Page]
-    waiting: Mapping[int, bytes]  # see reorder
+    waiting: Mapping[int, bytes]  # see align and reorder
     shadow: dict[int, Page] | None
 
     def sealed(self) -> LaterSnapshot:
@@ -85,6 +86,7 @@ class Shard:
     position: int
     live_from: int
     fleet: Fleet
+    align: Align
     reorder: Reorder
     decoder: Decoder
     stored_model: str | None  # bundle of the database's snapshot: what is committed on top of it is replayed with it
@@ -127,7 +129,7 @@ class Shard:
 
     def _observe(self, readings: Readings) -> Observation:
         """Tell all; what came of it under the bundle that counts."""
-        in_order = self.reorder.take(readings)
+        in_order = self.reorder.take(self.align.take(readings))
         if self.shadow is not None:
             self.shadow.observe(in_order)
         return self.fleet.observe(in_order)
@@ -237,11 +239,15 @@ class Shard:
         )
 
     def _snapshot(self) -> Snapshot:
-        pages, shadow = self.fleet.pages() | self.reorder.pages(), None
+        pages, shadow = self.fleet.pages() | self._waiting(), None
         if self.shadow is not None:
             begins = self.shadow_id != self.stored_shadow
             shadow = Shadow(self.shadow.bundle.id, self.shadow.pages(), self.shadow.devices.page_count, begins=begins)
         return Snapshot(self.fleet.bundle.id, pages, self.fleet.devices.page_count, shadow)
+
+    def _waiting(self) -> dict[int, bytes]:
+        """Pages of readings that have not had their turn."""
+        return self.align.pages() | self.reorder.pages()
 
     def settle(self, checkpoint: Checkpoint, at: int) -> None:
         """The checkpoint is in the database, since `at`: wall time, microseconds."""
@@ -276,7 +282,7 @@ class Shard:
         pages = _copied(self.fleet)
         shadow = None if self.shadow is None else _copied(self.shadow)
         stands = self.epoch, self.owner, self.state_offset, self.position
-        return StateCopy(self.name, self.partition, *stands, pages, self.reorder.pages(), shadow)
+        return StateCopy(self.name, self.partition, *stands, pages, self._waiting(), shadow)
 
     def end_saving(self) -> None:
         """Take note of a snapshot that is done. Raises what it raised: PartitionLost, StoreUnavailable."""

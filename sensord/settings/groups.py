@@ -126,6 +126,37 @@ class StoreSettings(Group):
         return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
 
 
+class MappingSettings(Group):
+    """Where messages of other systems say what; where nothing is set, where their format usually says it."""
+
+    device: str = ""
+    """Path of the device's name (tags.host), for influx and telegraf the tag; @key: the record's key."""
+    time: str = ""
+    """Path of the time; @record: the record's own time stamp."""
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    """Unit of a time that is a number; auto: ns for influx, s for telegraf, ms for all others."""
+    values: str | None = None
+    """Path of the object that has the values; "": the message itself."""
+    channel: str = ""
+    """Path of a channel's name, where a message has one value; then needs value."""
+    value: str = ""
+    """Path of that value."""
+    quality: str = ""
+    """Path of a quality; where it is none of `good`, the message's values count as null."""
+    good: tuple[str, ...] = ("good", "GOOD", "Good", "192", "true", "True")
+    """Qualities with which values count."""
+    rename: dict[str, str] = Field(default_factory=dict)
+    """Their names of channels to ours: {tempC = "temperature"}."""
+    unknown: Literal["ignore", "refuse"] = "ignore"
+    """What is done about a channel that the bundle doesn't know: left out, or a dead letter."""
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if bool(self.channel) != bool(self.value):
+            raise ValueError("channel and value go together")
+        return self
+
+
 class FleetSettings(Group):
     """One fleet: devices of one kind."""
 
@@ -149,8 +180,12 @@ class FleetSettings(Group):
     """How far a reading may be behind its device's youngest, seconds of event time; every reading waits as long."""
     max_devices: int = Field(100_000, ge=1)
     """Most devices that one partition keeps state of; beyond, those not seen for longest are forgotten."""
-    decoder: Literal["json"] = "json"
-    """Format of a record's value."""
+    decoder: Literal["json", "mapped", "msgpack", "telegraf", "influx", "thingsboard", "umh"] = "json"
+    """Format of a record's value: our own; any JSON or MessagePack, by mapping; or that of another system."""
+    mapping: MappingSettings = Field(default_factory=MappingSettings)
+    """Where messages say what; not for json."""
+    align_s: float = Field(0.0, ge=0, le=3_600)
+    """For messages with one channel each: over how long those of a device are one reading, seconds; 0: never."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -158,6 +193,8 @@ class FleetSettings(Group):
             twice = sorted({value for value in values if values.count(value) > 1})
             if twice:
                 raise ValueError(f"{name} names {', '.join(twice)} twice")
+        if self.decoder == "json" and self.mapping != MappingSettings():
+            raise ValueError('decoder "json" has no mapping; "mapped" is any JSON')
         strange = sorted(set(self.units) - set(self.channels)) if self.channels is not None else []
         if strange:
             raise ValueError(f"units names {', '.join(strange)}, which channels does not")

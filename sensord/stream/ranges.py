@@ -60,6 +60,23 @@ def read_range(
             yield Partition(tp.topic, tp.partition), found
 
 
+def latest(
+    settings: KafkaSettings, topic: str, most: int, timeout_s: float = DEFAULT_START_TIMEOUT_S
+) -> Sequence[RawRecord]:
+    """The latest records of a topic, `most` at most, those of each partition together. Raises Unreachable."""
+    with open_consumer(settings, timeout_s) as consumer:
+        with Cluster(settings, timeout_s) as cluster:
+            count = cluster.wait_for([topic], 0)[topic].partitions
+        partitions = [TopicPartition(topic, number) for number in range(count)]
+        firsts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        share = -(-most // count)
+        spans: dict[TopicPartition, tuple[int, int | None]] = {
+            tp: (max(firsts[tp], ends[tp] - share), ends[tp]) for tp in partitions if ends[tp] > firsts[tp]
+        }
+        found = [record for _, records in read_spans(consumer, spans, lambda done, of: None) for record in records]
+    return found[:most]
+
+
 @contextmanager
 def open_consumer(settings: KafkaSettings, timeout_s: float = DEFAULT_START_TIMEOUT_S) -> Iterator[KafkaConsumer]:
     """A consumer without a group. Raises Unreachable."""

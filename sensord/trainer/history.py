@@ -19,6 +19,7 @@ from sensord.readings import Floats, Partition, RawRecord
 from sensord.stream.decoders import Decoder
 from sensord.stream.tables import Chunk, Pile, Table
 from sensord.trainer.confirmed import NONE_CONFIRMED, Confirmed, confirmed
+from sensord.trainer.decoded import decoded
 from sensord.trainer.holes import NO_HOLES, Breaks, Cause, Holes
 from sensord.trainer.offline import Recorded
 
@@ -161,18 +162,16 @@ def from_records(
     wanted: Range = Range(),
     needs: Needs = Needs(),
     holes: Holes = NO_HOLES,
+    span: int = 0,
 ) -> History:
     """History from a topic: batches of records, each partition's by rising offset.
 
-    channels: the decoder's. What the daemon would refuse or drop is left out and counted in the notes. Raises
-    HistoryUnusable.
+    channels: the decoder's. span: see `align`, microseconds. What the daemon would refuse or drop is left out and
+    counted in the notes. Raises HistoryUnusable.
     """
     pile, names = Pile(), tuple(channels)
     refused: Counter[str] = Counter()
-    for partition, records in batches:
-        decoded = decoder.decode(partition, records)
-        refused.update(letter.reason for letter in decoded.dead_letters)
-        found = decoded.readings
+    for _, found in decoded(decoder, batches, len(names), span, refused):
         pile.add(Chunk(found.device_ids, names, found.at, found.values, found.offsets))
     notes = [f"{count} readings or records refused as {reason}" for reason, count in sorted(refused.items())]
     devices, late = [], 0

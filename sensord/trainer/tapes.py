@@ -15,6 +15,7 @@ from sensord.model.bundle import Bundle
 from sensord.readings import Floats, Integers, Partition, RawRecord, Readings
 from sensord.stream.decoders import Decoder
 from sensord.stream.tables import Chunk, Pile, Table
+from sensord.trainer.decoded import decoded
 
 RECORDING = Partition("recording", 0)  # where readings of files come from
 ROWS_AT_ONCE = 1 << 14
@@ -78,18 +79,15 @@ def from_tables(tables: Iterable[Table]) -> list[Tape]:
 
 
 def from_records(
-    decoder: Decoder, batches: Iterable[tuple[Partition, Sequence[RawRecord]]], channels: Sequence[str]
+    decoder: Decoder, batches: Iterable[tuple[Partition, Sequence[RawRecord]]], channels: Sequence[str], span: int = 0
 ) -> tuple[list[Tape], list[str]]:
     """From a topic: batches of records, each partition's by rising offset; and what was refused, a sentence a reason.
 
-    channels: the decoder's.
+    channels: the decoder's. span: see `align`, microseconds.
     """
     piles: dict[Partition, Pile] = defaultdict(Pile)
     refused: Counter[str] = Counter()
-    for partition, records in batches:
-        decoded = decoder.decode(partition, records)
-        refused.update(letter.reason for letter in decoded.dead_letters)
-        found = decoded.readings
+    for partition, found in decoded(decoder, batches, len(channels), span, refused):
         piles[partition].add(Chunk(found.device_ids, tuple(channels), found.at, found.values, found.offsets))
     tapes = [
         Tape(partition, name, (Stretch(pile.channels, at, values, offsets, str(partition)),))

@@ -27,6 +27,7 @@ from sensord.store.database import open_engine, upgrade
 from sensord.store.progress import Checkpoint, Claim, Committed, LaterSnapshot, Progress
 from sensord.store.registry import Registry
 from sensord.store.schema import alert_events, alerts, dead_letters, gaps, partition_progress, state_pages
+from sensord.stream.decoders import Decoder
 from sensord.stream.decoders.json import JsonDecoder
 from sensord.stream.memory import MemoryLog, MemorySource
 from tests.builders import START, packed
@@ -134,9 +135,11 @@ class World:
         part_bytes: int = PART_BYTES,
         saver: Executor | None = None,
         probation_s: float = 0,
+        decoder: Callable[[tuple[str, ...]], Decoder] = JsonDecoder,
+        span: int = 0,
     ) -> "Daemon":
         source = MemorySource(self.log, [TOPIC], max_records=max_records)
-        rules = FleetRules("pumps", Limits(max_gap_s=60), max_devices, JsonDecoder, lateness=lateness)
+        rules = FleetRules("pumps", Limits(max_gap_s=60), max_devices, decoder, lateness=lateness, span=span)
         metrics = Metrics()
         loop = Loop(
             source,

@@ -177,7 +177,12 @@ def test_legends_and_texts_name_labels_that_are_there() -> None:
 def test_every_metric_of_the_fleets_is_on_the_dashboard_or_in_a_rule() -> None:
     everything = " ".join(asked().values())
     unused = [name for name in Metrics().catalogue() if name not in everything and not name.endswith("_info")]
-    spare = {"sensord_polls_total", "sensord_polled_records_total", "sensord_last_snapshot_timestamp_seconds"}
+    spare = {
+        "sensord_polls_total",
+        "sensord_polled_records_total",
+        "sensord_last_snapshot_timestamp_seconds",
+        "sensord_skipped_total",
+    }
     assert set(unused) == spare | {"sensord_snapshot_seconds", "sensord_commit_partitions"}
 
 

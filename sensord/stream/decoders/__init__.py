@@ -9,10 +9,14 @@ from sensord.readings import DeadLetter, Partition, RawRecord, Readings
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a partition's records held. Every reading in them is in one or the other, both by (offset, position)."""
+    """What a partition's records held. Every reading in them is in one or the other, both by (offset, position).
+
+    skipped: what held nothing of the fleet's channels, and isn't meant to.
+    """
 
     readings: Readings
     dead_letters: list[DeadLetter]
+    skipped: int = 0
 
     def before(self, offset: int) -> Self:
         """What records below an offset held."""
