@@ -43,7 +43,9 @@ VALUES: dict[str, Mapping[str, Any]] = {
             "kafka": {"bootstrap_servers": "kafka:9093", "security_protocol": "SSL"},
             "fleets": {"pumps": {**PUMPS, "max_gap_s": 60, "channels": ["heat"]}, "line_ups": {"topics": ["a", "b"]}},
             "daemon": {"commit_interval_s": 2},
+            "sinks": {"ops": {"kind": "webhook", "url": "https://ops.example/hook"}},
         },
+        "notify": {"enabled": True},
         "existingSecret": "passwords",
         "daemon": {
             "replicas": 3,
@@ -70,6 +72,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], str]] = {
     "misspelt within": ({"daemon": {"replica": 1}}, "replica"),
     "misspelt group of settings": ({"config": {"kafkas": {}}}, "kafkas"),
     "password in the open": ({"config": {"store": {"password": "x"}}}, "store"),
+    "key in the open": ({"config": {"sinks": {"ops": {"kind": "webhook", "secret": "x"}}}}, "ops"),
     "fleet without topics": ({"config": {"fleets": {"pumps": {}}}}, "topics"),
     "wrong kind": ({"daemon": {"replicas": "two"}}, "replicas"),
     "too short for a drain": ({"daemon": {"terminationGracePeriodSeconds": 5}}, "terminationGracePeriodSeconds"),
@@ -222,7 +225,7 @@ def test_switches_switch(chart: Chart) -> None:
     )
     assert few == {"ConfigMap", "Service", "StatefulSet"}
     assert plain == few | {"CronJob", "Job", "PodDisruptionBudget"}
-    assert everything == plain | {"NetworkPolicy", "ServiceMonitor", "PrometheusRule", "ScaledObject"}
+    assert everything == plain | {"Deployment", "NetworkPolicy", "ServiceMonitor", "PrometheusRule", "ScaledObject"}
 
 
 def test_keda_alone_counts_the_daemons(chart: Chart) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.fuzz.running import run
 from tests.fuzz.targets import TARGETS, Target
 
-SECONDS = 6.0
+SECONDS = 4.0
 GROWTH_MB = 32.0
 
 

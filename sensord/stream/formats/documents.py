@@ -150,7 +150,7 @@ def at(document: object, path: str) -> object:
 def _name(found: object, path: str) -> str | None:
     if found is None or isinstance(found, str):
         return found
-    if isinstance(found, int) and not isinstance(found, bool):
+    if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 1 << 64:
         return str(found)
     raise Refusal(Reason.BAD_DEVICE_ID, f"{path} is a {type(found).__name__}, not a name")
 

@@ -44,7 +44,8 @@ def _of_number(written: float, unit: str) -> int:
         raise Refusal(Reason.BAD_TIME, "the time is no finite number") from None
     at = int(exact // 1_000)
     if not EARLIEST <= at < LATEST:
-        looks = [name for name, size in NANOSECONDS.items() if EARLIEST <= written * size / 1_000 < LATEST]
+        looks = [name for name, size in NANOSECONDS.items() if EARLIEST <= written * size // 1_000 < LATEST]
+        shown = str(written) if abs(written) < 10**24 else "of very many digits"
         hint = f"; it looks like {looks[0]}: set mapping.time_unit" if looks else ""
-        raise Refusal(Reason.BAD_TIME, f"the time {written} is in {unit} no time of 2000 to 2100{hint}")
+        raise Refusal(Reason.BAD_TIME, f"the time {shown} is in {unit} no time of 2000 to 2100{hint}")
     return at

@@ -125,3 +125,13 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
         environ |= {f"SENSORD_FLEETS__PUMPS__MAPPING__{key.upper()}": value for key, value in mapping.items()}
         with pytest.raises(SettingsInvalid, match=named):
             load(environ=environ)
+
+
+@pytest.mark.parametrize("written", ["1" + "0" * 400, "1e400", "-1e300", "true", "{}"])
+def test_times_and_names_that_are_none_are_refused_by_name(written: str) -> None:
+    corpus = Corpus({"decoder": "mapped"}, ("a",), (), ())
+    for member, reason in (("timestamp", "bad_time"), ("device_id", "bad_device_id")):
+        message = {"device_id": '"d"', "timestamp": '"2026-11-23T12:00:00Z"', "values": '{"a": 1}'} | {member: written}
+        value = "{" + ", ".join(f'"{name}": {each}' for name, each in message.items()) + "}"
+        [letter] = decode(corpus, [Record(1, NOON * 1_000, None, value.encode())]).dead_letters
+        assert letter.reason in (reason, "malformed", "not_finite")
