@@ -20,7 +20,7 @@ from tests.properties.oracle import Expected, Row
 Pages: TypeAlias = Mapping[tuple[int, int], bytes]
 WALL_CLOCK = {
     "alerts": {"detected_at", "updated_at"},
-    "alert_events": {"sequence", "recorded_at"},
+    "alert_events": {"sequence", "recorded_at", "taken_at"},  # the last is of whoever tells of alerts
     "dead_letters": {"id", "recorded_at"},
     "gaps": {"id", "recorded_at"},
     "devices": {"partition"},  # of one that has moved, whichever of the two wrote last
