@@ -13,6 +13,7 @@ from sensord.store.progress import Progress, Snapshot
 from sensord.store.schema import alerts
 from sensord.store.views import VIEWS, make
 from tests.store.rows import NOW, P0, SECOND, alert, checkpoint, opened
+from tests.upgrades.test_upgrades import migrate
 
 DAY = 86_400 * SECOND
 
