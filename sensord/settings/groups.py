@@ -147,6 +147,8 @@ class MappingSettings(Group):
     """Qualities with which values count."""
     rename: dict[str, str] = Field(default_factory=dict)
     """Their names of channels to ours: {tempC = "temperature"}."""
+    registry: SecretStr | None = None
+    """Address of the schema registry, for avro: http(s)://..., with user and password if it wants them. Never shown."""
     unknown: Literal["ignore", "refuse"] = "ignore"
     """What is done about a channel that the bundle doesn't know: left out, or a dead letter."""
 
@@ -180,7 +182,7 @@ class FleetSettings(Group):
     """How far a reading may be behind its device's youngest, seconds of event time; every reading waits as long."""
     max_devices: int = Field(100_000, ge=1)
     """Most devices that one partition keeps state of; beyond, those not seen for longest are forgotten."""
-    decoder: Literal["json", "mapped", "msgpack", "telegraf", "influx", "thingsboard", "umh"] = "json"
+    decoder: Literal["json", "mapped", "msgpack", "telegraf", "influx", "thingsboard", "umh", "avro"] = "json"
     """Format of a record's value: our own; any JSON or MessagePack, by mapping; or that of another system."""
     mapping: MappingSettings = Field(default_factory=MappingSettings)
     """Where messages say what; not for json."""
@@ -195,6 +197,8 @@ class FleetSettings(Group):
                 raise ValueError(f"{name} names {', '.join(twice)} twice")
         if self.decoder == "json" and self.mapping != MappingSettings():
             raise ValueError('decoder "json" has no mapping; "mapped" is any JSON')
+        if (self.decoder == "avro") != (self.mapping.registry is not None):
+            raise ValueError("decoder avro and mapping.registry go together")
         strange = sorted(set(self.units) - set(self.channels)) if self.channels is not None else []
         if strange:
             raise ValueError(f"units names {', '.join(strange)}, which channels does not")
@@ -378,6 +382,7 @@ class Settings(BaseSettings):
         """Every password in every spelling, for whoever has to keep them out of sight."""
         held = [secret.get_secret_value() for secret in (self.kafka.sasl_password, self.store.password) if secret]
         held.append(_split(self.store.url).password or "")
+        held += [fleet.mapping.registry.get_secret_value() for fleet in self.fleets.values() if fleet.mapping.registry]
         for sink in self.sinks.values():
             held += [secret.get_secret_value() for secret in (sink.url, sink.secret) if secret]
         return frozenset(form for text in held if text for form in (text, quote(text, safe=""), unquote(text)))

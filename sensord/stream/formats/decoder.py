@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sensord.settings import FleetSettings, MappingSettings
 from sensord.stream.decoders import Decoder
 from sensord.stream.decoders.json import JsonDecoder
+from sensord.stream.formats.avro import SchemaRegistry, avro
 from sensord.stream.formats.documents import Places, mapped, telegraf, thingsboard, umh
 from sensord.stream.formats.influx import influx
 from sensord.stream.formats.points import Parser, PointDecoder, Terms
@@ -48,4 +49,6 @@ def _parser(decoder: str, mapping: MappingSettings) -> Parser:
         mapping.quality,
         mapping.good,
     )
+    if decoder == "avro":
+        return avro(SchemaRegistry("" if mapping.registry is None else mapping.registry.get_secret_value()), places)
     return mapped(places, packed=decoder == "msgpack")

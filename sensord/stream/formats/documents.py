@@ -35,7 +35,7 @@ def mapped(places: Places, packed: bool = False) -> Parser:
     def parse(record: RawRecord, value: bytes) -> Iterator[Point]:
         found = _unpacked(value) if packed else _json(value)
         parts = found if isinstance(found, list) else [found]
-        yield from each(parts, lambda one: _point(_object(one), places), _encoded)
+        yield from each(parts, lambda one: point(document_of(one), places), _encoded)
 
     return parse
 
@@ -44,11 +44,11 @@ def telegraf(tag: str) -> Parser:
     """Telegraf's JSON: a metric, or a batch of them. tag: the one that names the device."""
 
     def parse(record: RawRecord, value: bytes) -> Iterator[Point]:
-        found = _object(_json(value))
+        found = document_of(_json(value))
         metrics = found.get("metrics", [found])
         if not isinstance(metrics, list):
             raise Refusal(Reason.MALFORMED, "metrics is not an array")
-        yield from each(metrics, lambda metric: _metric(_object(metric), tag), _encoded)
+        yield from each(metrics, lambda metric: _metric(document_of(metric), tag), _encoded)
 
     return parse
 
@@ -73,7 +73,7 @@ def umh() -> Parser:
     that the last part of the record's key names, and the device is what comes before."""
 
     def parse(record: RawRecord, value: bytes) -> Iterator[Point]:
-        found = dict(_object(_json(value)))
+        found = dict(document_of(_json(value)))
         time = found.pop("timestamp_ms", None)
         device, channel = _topic(record)
         values = {channel if name == "value" else name: each for name, each in found.items()}
@@ -95,22 +95,23 @@ def _topic(record: RawRecord) -> tuple[str, str]:
 
 
 def _metric(metric: Document, tag: str) -> Point:
-    tags, fields = _object(metric.get("tags", {})), _object(metric.get("fields", {}))
+    tags, fields = document_of(metric.get("tags", {})), document_of(metric.get("fields", {}))
     numbers = {name: value for name, value in fields.items() if not isinstance(value, str)}
     return Point(_name(tags.get(tag), f"tags.{tag}"), metric.get("timestamp"), numbers, _encoded(metric))
 
 
 def _telemetry(device: str | None, parts: Sequence[object]) -> Iterator[Point]:
     def read(one: object) -> Point:
-        part = _object(one)
+        part = document_of(one)
         timed = "ts" in part and "values" in part
-        values = _object(part["values"]) if timed else part
+        values = document_of(part["values"]) if timed else part
         return Point(device, part["ts"] if timed else None, values, _encoded(part))
 
     return each(parts, read, _encoded)
 
 
-def _point(document: Document, places: Places) -> Point:
+def point(document: Document, places: Places) -> Point:
+    """What a document says of one device. Raises Refusal."""
     device = None if places.device == KEY else _name(at(document, places.device), places.device)
     time = None if places.time == RECORD else at(document, places.time)
     if places.channel:
@@ -119,7 +120,7 @@ def _point(document: Document, places: Places) -> Point:
             raise Refusal(Reason.MALFORMED, f"{places.channel} names no channel")
         values: Document = {channel: at(document, places.value)}
     else:
-        values = _object(at(document, places.values) if places.values else _without(document, places))
+        values = document_of(at(document, places.values) if places.values else _without(document, places))
     if places.quality and str(at(document, places.quality)) not in places.good:
         values = dict.fromkeys(values)
     return Point(device, time, values, _encoded(document))
@@ -179,7 +180,8 @@ def _unpacked(value: bytes) -> object:
         raise Refusal(Reason.MALFORMED, f"not MessagePack: {error}") from None
 
 
-def _object(found: object) -> Document:
+def document_of(found: object) -> Document:
+    """A document, if it is one. Raises Refusal."""
     if isinstance(found, dict) and all(isinstance(name, str) for name in found):
         return found
     raise Refusal(Reason.MALFORMED, f"an object is expected, this is a {type(found).__name__}")

@@ -14,12 +14,15 @@ NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}  # of 
 
 
 def microseconds(written: object, unit: str) -> int:
-    """Since 1970, UTC. written: RFC 3339 with an offset, or a number of `unit`: s, ms, us, ns. Raises Refusal.
+    """Since 1970, UTC. written: RFC 3339 with an offset, a number of `unit` (s, ms, us, ns), or a time by itself, as
+    Avro has it. Raises Refusal.
 
     A number that is no time between 2000 and 2100 in that unit is refused, not tried in another.
     """
     if isinstance(written, str):
         return _of_text(written, unit)
+    if isinstance(written, datetime):
+        return _of_text(written.isoformat(), unit)
     if isinstance(written, bool) or not isinstance(written, int | float):
         raise Refusal(Reason.BAD_TIME, f"the time is a {type(written).__name__}, neither RFC 3339 nor a number")
     return _of_number(written, unit)
