@@ -32,6 +32,7 @@ from scripts.bench.workload import START_S, Workload, bundle, instant
 from sensord.cli.recordings import progress_bars
 from sensord.clock import MICROSECONDS
 from sensord.daemon.shard import Shard
+from sensord.detection.align import Align
 from sensord.detection.chronicle import Origin
 from sensord.detection.devices import RING
 from sensord.detection.fleet import Fleet, Limits, make_ready
@@ -249,6 +250,7 @@ def _adopted(fleet: Fleet, progress: Progress) -> Shard:
         position=0,
         live_from=0,
         fleet=fleet,
+        align=Align(HERE, len(channels), 0),
         reorder=Reorder(HERE, len(channels), 0),
         decoder=JsonDecoder(channels),
         stored_model=None,
