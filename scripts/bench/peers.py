@@ -153,10 +153,10 @@ def measured(trial: Trial, used: Servers, rounds: int, report: Report) -> Found:
 def own(contender: Contender, used: Servers) -> Told:
     """The daemon, or the bare loop."""
     try:
-        seconds, _ = run(contender, used)
+        watched = run(contender, used)
     except (Failed, click.ClickException, subprocess.SubprocessError) as error:
         return Told(None, {}, reason(str(error)))
-    return Told(contender.load.readings / seconds, {})
+    return Told(contender.load.readings / watched.seconds, {})
 
 
 def peer(name: str, trial: Trial, used: Servers) -> Told:
@@ -165,7 +165,7 @@ def peer(name: str, trial: Trial, used: Servers) -> Told:
         weights = Path(folder, "weights.safetensors")
         weights.write_bytes(bundle(trial.load).weights)
         command = [ENVIRONMENT, "-m", "scripts.bench.peer", name, "--kafka", used.kafka, "--topic", trial.topic]
-        command += ["--partitions", str(trial.load.partitions), "--weights", weights, "--folder", folder]
+        command += ["--partitions", str(trial.load.partitions), "--weights", str(weights), "--folder", folder]
         command += ["--group", f"{trial.topic}-{uuid4().hex[:8]}", "--warm-up", str(trial.warm_up)]
         command += ["--total", str(trial.load.records), "--seconds", str(trial.seconds)]
         try:
