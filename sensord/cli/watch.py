@@ -62,7 +62,6 @@ def watch(
     trusted = TrustedKeys.read(settings.model.trusted_keys)
     watchdog, metrics = Watchdog(clock, daemon.watchdog_s, on_tick=supervisor.alive), Metrics()
     health = Health(watchdog, metrics)
-    metrics.ready.set_function(lambda: not health.obstacles())
     with HealthServer(health, settings.http, worker), lock_for_daemon(settings.store.full_url):
         engine = open_engine(settings.store.full_url)
         try:

@@ -39,6 +39,9 @@ class Health:
     metrics: Metrics
     obstacles: Callable[[], Sequence[str]] = _starting
 
+    def __post_init__(self) -> None:
+        self.metrics.ready.set_function(lambda: not self.obstacles())
+
     def alive(self) -> tuple[HTTPStatus, str]:
         age, limit = self.watchdog.age_s, self.watchdog.limit_s
         if age > limit:

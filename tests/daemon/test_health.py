@@ -51,6 +51,12 @@ def here() -> Iterator[Asked]:
         yield asked
 
 
+def test_its_metrics_say_ready_when_it_does(here: Asked) -> None:
+    assert (here.get("/readyz")[0], "sensord_ready 0.0" in here.get("/metrics")[2]) == (503, True)
+    here.health.obstacles = lambda: ()
+    assert (here.get("/readyz")[0], "sensord_ready 1.0" in here.get("/metrics")[2]) == (200, True)
+
+
 def test_it_is_alive_while_its_loop_turns(here: Asked) -> None:
     here.clock.advance(10 * LIMIT_S)
     assert here.get("/livez")[0] == 200, "before there is a loop, it may take its time"
