@@ -1,4 +1,5 @@
-"""One healthy daemon as series for promtool, and for each alert what has to be wrong for it alone to fire.
+"""One healthy daemon as series for promtool, for each alert what has to be wrong for it alone to fire, and what is
+close to that and is not it. For test_prometheus.py.
 
 Values are promtool's: `0+60x450` rises by 60 a minute.
 """
@@ -51,7 +52,7 @@ ILL = {
         f"process_start_time_seconds{{{A}}}": "0+600x450",
     },
     "SensordNotPolling": {
-        f"sensord_last_poll_timestamp_seconds{{{A}}}": "0x450",
+        f"sensord_last_poll_timestamp_seconds{{{A}}}": "1x450",
     },
     "SensordMemory": {
         f"process_resident_memory_bytes{{{A}}}": "5e9x450",
@@ -82,7 +83,7 @@ ILL = {
         f"sensord_gaps_total{{{PUMPS}}}": "0x400 1x50",
     },
     "SensordNoCommit": {
-        f"sensord_last_commit_timestamp_seconds{{{A}}}": "0x450",
+        f"sensord_last_commit_timestamp_seconds{{{A}}}": "1x450",
     },
     "SensordDatabaseErrors": {
         f"sensord_store_errors_total{{{A}}}": "0+1x450",
@@ -126,4 +127,61 @@ ILL = {
         f'sensord_bundle_info{{{PUMPS},bundle_id="pumps-1"}}': "1x450",
         f'sensord_bundle_info{{{B},fleet="pumps",bundle_id="pumps-2"}}': "1x450",
     },
+}
+
+# what else each of these fires for
+ALSO = {
+    "SensordLateReadings": {  # what is replayed makes the late ones look few
+        f'sensord_readings_total{{{PUMPS},outcome="late"}}': "0+600x450",
+        f'sensord_readings_total{{{PUMPS},outcome="replayed"}}': "0+60000x450",
+    },
+    "SensordNoCommit": {  # since it started, which is not since 1970
+        f"sensord_last_commit_timestamp_seconds{{{A}}}": "0x450",
+        f"process_start_time_seconds{{{A}}}": "60x450",
+    },
+}
+# minutes that it has to stay wrong, by alert; the others fire at once
+PATIENCE = {
+    "SensordDown": 5,
+    "SensordNotReady": 10,
+    "SensordNotPolling": 1,
+    "SensordMemory": 30,
+    "SensordLag": 10,
+    "SensordLagGrows": 30,
+    "SensordNoReadings": 15,
+    "SensordHeld": 5,
+    "SensordLateReadings": 60,
+    "SensordNoCommit": 5,
+    "SensordSlowCommits": 15,
+    "SensordAlarmBudget": 120,
+    "SensordManySilent": 15,
+    "SensordManyDrifting": 60,
+    "SensordBundleOld": 360,
+    "SensordBundlesDiffer": 15,
+}
+HARMLESS = {
+    "it has been starting for three minutes": {
+        f"up{{{A}}}": "_x416 1x4",
+        f"sensord_ready{{{A}}}": "_x416 0x4",
+        f"process_start_time_seconds{{{A}}}": "_x416 24960x4",
+        f"sensord_last_poll_timestamp_seconds{{{A}}}": "_x416 0x4",
+        f"sensord_last_commit_timestamp_seconds{{{A}}}": "_x416 0x4",
+    },
+    "it started eight minutes ago, and is about to commit": {
+        f"process_start_time_seconds{{{A}}}": "_x412 24720x8",
+        f"sensord_last_commit_timestamp_seconds{{{A}}}": "_x412 0x8",
+    },
+    "there is nothing to commit": {
+        f"sensord_last_commit_timestamp_seconds{{{A}}}": "1x450",
+        f"sensord_lag_records{{{PARTITION}}}": "0x450",
+    },
+    "it catches up": {f"sensord_lag_records{{{PARTITION}}}": "100000-100x450"},
+    "a fleet has no device yet": {
+        f"sensord_devices{{{PUMPS}}}": "0x450",
+        f"sensord_silent_devices{{{PUMPS}}}": "0x450",
+        f"sensord_drifting_devices{{{PUMPS}}}": "0x450",
+        f'sensord_readings_total{{{PUMPS},outcome="scored"}}': "0x450",
+        f'sensord_readings_total{{{PUMPS},outcome="late"}}': "0x450",
+    },
+    "two of five devices are silent, two drift": {f"sensord_devices{{{PUMPS}}}": "5x450"},
 }

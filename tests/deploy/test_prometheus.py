@@ -13,7 +13,7 @@ from sensord.detection.alerts import EVENTS, Kind
 from sensord.metrics import Metrics
 from sensord.stream.dead_letters import Reason
 from tests.conftest import missing
-from tests.deploy.alert_cases import AT, HEALTHY, ILL
+from tests.deploy.alert_cases import ALSO, AT, HARMLESS, HEALTHY, ILL, PATIENCE
 from tests.services import ServerUnavailable, promtool
 from tests.test_metrics import busy
 from tests.test_readme import parse
@@ -93,8 +93,19 @@ def test_prometheus_understands_the_dashboard(tool: Path, tmp_path: Path) -> Non
 # --- what fires ------------------------------------------------------------------------------------------------------
 
 
+def _pending(alert: str) -> dict[str, object]:
+    """That it was looked at for as many minutes as its patience says before it fired."""
+    minutes = PATIENCE.get(alert)
+    return {
+        "expr": f'sum(count_over_time(ALERTS{{alertname="{alert}",alertstate="pending"}}[{AT}]))',
+        "eval_time": AT,
+        "exp_samples": [] if minutes is None else [{"labels": "{}", "value": minutes}],
+    }
+
+
 def objections(tool: Path, folder: Path, cases: Mapping[str, tuple[Mapping[str, str], list[str]]]) -> str:
-    """What promtool has against these cases: series, and the alerts that fire, all others silent; "" where nothing."""
+    """What promtool has against these cases: series, and the alerts that fire after their patience, all others silent;
+    "" where nothing."""
     tests = [
         {
             "name": name,
@@ -105,7 +116,8 @@ def objections(tool: Path, folder: Path, cases: Mapping[str, tuple[Mapping[str, 
                     "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
                     "eval_time": AT,
                     "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in fires],
-                }
+                },
+                *(_pending(alert) for alert in fires),
             ],
         }
         for name, (given, fires) in cases.items()
@@ -119,7 +131,18 @@ def objections(tool: Path, folder: Path, cases: Mapping[str, tuple[Mapping[str, 
 def test_each_alert_fires_for_what_it_is_for_and_for_nothing_else(tool: Path, tmp_path: Path) -> None:
     cases: dict[str, tuple[Mapping[str, str], list[str]]] = {"healthy": (HEALTHY, [])}
     cases |= {name: (HEALTHY | wrong, [name]) for name, wrong in ILL.items()}
+    cases |= {f"{name}, also": (HEALTHY | wrong, [name]) for name, wrong in ALSO.items()}
+    cases |= {name: (HEALTHY | close, []) for name, close in HARMLESS.items()}
+    cases["nobody is there"] = ({}, ["SensordDown"])
     assert objections(tool, tmp_path, cases) == ""
+
+
+def test_an_alert_that_does_not_wait_would_be_noticed(
+    tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hasty.yaml").write_text(re.sub(r"\n +for: \w+", "", RULES.read_text()))
+    monkeypatch.setattr("tests.deploy.test_prometheus.RULES", tmp_path / "hasty.yaml")
+    assert "pending" in objections(tool, tmp_path, {"held": (HEALTHY | ILL["SensordHeld"], ["SensordHeld"])})
 
 
 def test_an_alert_that_stays_silent_would_be_noticed(tool: Path, tmp_path: Path) -> None:
