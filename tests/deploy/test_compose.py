@@ -91,8 +91,7 @@ def test_every_command_exists_with_its_options(name: str) -> None:
 
 
 def test_every_file_that_is_mounted_exists() -> None:
-    of_another_room = {FOLDER / "../prometheus/rules.yaml", FOLDER / "../grafana/sensord.json"}
-    assert [path for path in mounted() if not path.is_file() and path not in of_another_room] == []
+    assert [path for path in mounted() if not path.is_file()] == []
 
 
 def test_the_settings_load_and_name_what_is_there(settings: Settings) -> None:
