@@ -45,7 +45,8 @@ VALUES: dict[str, Mapping[str, Any]] = {
             "daemon": {"commit_interval_s": 2},
             "sinks": {"ops": {"kind": "webhook", "url": "https://ops.example/hook"}},
         },
-        "notify": {"enabled": True},
+        "notify": {"enabled": True, "storeUrl": "postgresql://notifier@db/sensord", "existingSecret": "notifier"},
+        "trainer": {"storeUrl": "postgresql://trainer@db/sensord", "existingSecret": "trainer"},
         "existingSecret": "passwords",
         "daemon": {
             "replicas": 3,
@@ -64,7 +65,7 @@ VALUES: dict[str, Mapping[str, Any]] = {
         },
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
-        "keda": {"enabled": True},
+        "keda": {"enabled": True, "lagThreshold": 2_000_000},
     },
 }
 MISTAKES: dict[str, tuple[Mapping[str, Any], str]] = {
@@ -76,6 +77,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], str]] = {
     "fleet without topics": ({"config": {"fleets": {"pumps": {}}}}, "topics"),
     "wrong kind": ({"daemon": {"replicas": "two"}}, "replicas"),
     "too short for a drain": ({"daemon": {"terminationGracePeriodSeconds": 5}}, "terminationGracePeriodSeconds"),
+    "shorter than the drain": ({"config": {"daemon": {"drain_timeout_s": 26}}}, "terminationGracePeriodSeconds to 31"),
 }
 
 
@@ -232,6 +234,7 @@ def test_keda_alone_counts_the_daemons(chart: Chart) -> None:
     assert "replicas" not in of_kind(chart.render("everything"), "StatefulSet")[0]["spec"]
     [scaled] = of_kind(chart.render("everything"), "ScaledObject")
     assert [trigger["metadata"]["topic"] for trigger in scaled["spec"]["triggers"]] == ["a", "b", "sensors.pumps"]
+    assert {trigger["metadata"]["lagThreshold"] for trigger in scaled["spec"]["triggers"]} == {"2000000"}
 
 
 def test_the_rules_are_those_of_the_sources(chart: Chart, tmp_path: Path) -> None:
@@ -288,6 +291,29 @@ def test_each_fleet_is_learnt_by_a_job_of_its_own(chart: Chart) -> None:
     jobs = of_kind(chart.render("everything"), "CronJob")
     args = [next(pods([job]))["containers"][0]["args"] for job in jobs]
     assert [line[line.index("--fleet") + 1] for line in args] == ["line_ups", "pumps"]
+
+
+def test_fleets_of_like_names_in_a_release_with_a_long_one_share_no_job(chart: Chart) -> None:
+    fleets = {name: {"topics": [name]} for name in ("pump-station-north", "pump-station-south", "a_b", "a-b")}
+    for release in ("watch", "predictive-maintenance-of-all-pumps-everywhere"):
+        done = chart.run("template", release, CHART, values={"config": {"fleets": fleets}})
+        names = {one["metadata"]["name"] for one in of_kind(manifests(done.stdout), "CronJob")}
+        assert len(names) == len(fleets)
+        assert all(len(name) <= 52 for name in names)  # the pods' own come after it
+
+
+def test_trainer_and_notifier_may_be_other_users_than_the_daemon(chart: Chart) -> None:
+    users = {}
+    for pod in pods(chart.render("everything")):
+        env = {entry["name"]: entry["value"] for entry in pod["containers"][0].get("env", [])}
+        [secrets] = [volume for volume in pod["volumes"] if volume["name"] == "secrets"]
+        users[pod["containers"][0]["name"]] = (env.get("SENSORD_STORE__URL"), secrets["secret"]["secretName"])
+    assert users == {
+        "sensord": (None, "passwords"),
+        "migrate": (None, "owner"),
+        "train": ("postgresql://trainer@db/sensord", "trainer"),
+        "notify": ("postgresql://notifier@db/sensord", "notifier"),
+    }
 
 
 def test_every_pod_is_restricted(made: list[Manifest]) -> None:

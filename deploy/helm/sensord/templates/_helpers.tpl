@@ -48,6 +48,15 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
+{{/* A store.url in place of the settings' own; "": that one. */}}
+{{- define "sensord.user" -}}
+{{- with . -}}
+env:
+  - name: SENSORD_STORE__URL
+    value: {{ . | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "sensord.mounts" -}}
 - name: config
   mountPath: /etc/sensord
