@@ -70,6 +70,10 @@ class StoreUnavailable(SensordError):
     """The database failed in mid-work: drop the connection, pause, claim again."""
 
 
+class RecordTooLarge(SensordError):
+    """A broker takes no record of this size; to send it again would change nothing."""
+
+
 class SourceFailed(SensordError):
     """`poll()` raised: the client can't be trusted any more, the process ends."""
 

@@ -17,7 +17,8 @@ HIDDEN = "***"
 SHORTEST_SECRET = 4  # characters; shorter ones would tear up words that give nothing away
 
 # Libraries that speak of steps at INFO. None may ever go down to DEBUG: kafka prints the SASL password there.
-CHATTY = ("kafka", "alembic", "sqlalchemy", "urllib3", "asyncio")
+CHATTY = ("kafka", "alembic", "sqlalchemy", "asyncio")
+TELLING = ("httpx", "httpcore")  # whose lines hold the addresses of sinks
 
 
 def configure(level: str, form: str, secrets: Collection[str] = (), stream: TextIO | None = None) -> None:
@@ -55,6 +56,8 @@ def configure(level: str, form: str, secrets: Collection[str] = (), stream: Text
     root.setLevel(least)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.INFO if least == logging.DEBUG else max(least, logging.WARNING))
+    for name in TELLING:
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
 
 

@@ -1,4 +1,4 @@
-"""Every metric, one catalogue. Built by `cli`, fed by `daemon`, served at /metrics.
+"""Every metric, one catalogue a process. Built by `cli`, fed by `daemon` and `notify`, served at /metrics.
 
 Base units, no label whose values devices can multiply. A restart sets counters to zero; what a replay repeats is
 counted as replayed alone, and alerts and dead letters when they are committed, so that nothing counts twice.
@@ -78,14 +78,72 @@ class _Checkpoint(Protocol):
     def dead_letters(self) -> Sequence[_DeadLetter]: ...
 
 
-class Metrics:
-    """The catalogue, in a registry of its own; what the loop says becomes figures here."""
+class Catalogue:
+    """What every process of ours tells of itself, in a registry of its own."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, which nobody asks for
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        GCCollector(registry=registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.ready = Gauge("sensord_ready", "1 where /readyz says ready, else 0.", registry=self.registry)
+        build = Gauge("sensord_build_info", "This version.", ["version"], registry=self.registry)
+        build.labels(__version__).set(1)
+
+    def catalogue(self) -> Mapping[str, tuple[str, ...]]:
+        """Every metric of our own by its full name, with its labels."""
+        return {
+            metric._name + ("_total" if metric._type == "counter" else ""): tuple(metric._labelnames)
+            for metric in self.registry._collector_to_names
+            if isinstance(metric, MetricWrapperBase)
+        }
+
+    def exposition(self) -> bytes:
+        """All figures, in CONTENT_TYPE. May be called from any thread."""
+        return generate_latest(self.registry)
+
+
+class NotifierMetrics(Catalogue):
+    """What `sensord notify` counts; said by its dispatchers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        registry = self.registry
+        self.notices = Counter(
+            "sensord_notices_total", "Tries to tell a sink, by what became of them.", ["sink", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self.waiting = Gauge(
+            "sensord_notices_waiting", "Notices that are due and not delivered yet.", ["sink"], registry=registry
+        )
+        self.wait_seconds = Gauge(
+            "sensord_notice_wait_seconds", "How long the oldest of them has waited.", ["sink"], registry=registry
+        )
+        self.leads = Gauge(
+            "sensord_notifier_leads", "1 where this process tells, 0 where it stands by.", registry=registry
+        )
+
+    def expects(self, sinks: Iterable[str], outcomes: Sequence[str]) -> None:
+        """Show what may happen as 0, so that whoever watches for an increase sees the first one."""
+        for sink, outcome in product(sinks, outcomes):
+            self.notices.labels(sink, outcome)
+
+    def tried(self, sink: str, outcome: str) -> None:
+        """A sink was told, or not."""
+        self.notices.labels(sink, outcome).inc()
+
+    def waits(self, sink: str, notices: int, longest_s: float) -> None:
+        """What is due and not delivered."""
+        self.waiting.labels(sink).set(notices)
+        self.wait_seconds.labels(sink).set(longest_s)
+
+
+class Metrics(Catalogue):
+    """What the daemon counts; what the loop says becomes figures here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        registry = self.registry
         # --- readings
         self.readings = Counter(
             "sensord_readings_total", "Readings by what became of them.", ["fleet", "outcome"], registry=registry
@@ -207,8 +265,6 @@ class Metrics:
             ["fleet"],
             registry=registry,
         )
-        self.ready = Gauge("sensord_ready", "1 where /readyz says ready, else 0.", registry=registry)
-        Gauge("sensord_build_info", "This version.", ["version"], registry=registry).labels(__version__).set(1)
         self._fleets: dict[str, _FleetMetrics] = {}
         self._named: dict[tuple[Gauge, str], str] = {}  # the bundle that each of the info metrics shows, by fleet
         self._lagging = set[tuple[str, str]]()
@@ -233,14 +289,6 @@ class Metrics:
                 self.rolled_back_bundles,
             ):
                 counter.labels(fleet)
-
-    def catalogue(self) -> Mapping[str, tuple[str, ...]]:
-        """Every metric of our own by its full name, with its labels."""
-        return {
-            metric._name + ("_total" if metric._type == "counter" else ""): tuple(metric._labelnames)
-            for metric in self.registry._collector_to_names
-            if isinstance(metric, MetricWrapperBase)
-        }
 
     # --- what the loop says ------------------------------------------------------------------------------------------
 
@@ -357,10 +405,6 @@ class Metrics:
         if bundle_id is not None:
             self._named[info, fleet] = bundle_id
             info.labels(fleet, bundle_id).set(1)
-
-    def exposition(self) -> bytes:
-        """All figures, in CONTENT_TYPE. May be called from any thread."""
-        return generate_latest(self.registry)
 
     def _fleet(self, fleet: str) -> "_FleetMetrics":
         if fleet not in self._fleets:

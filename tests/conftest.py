@@ -6,7 +6,7 @@ servers. With CI=true what can't be had fails its tests; elsewhere they are skip
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -34,7 +34,7 @@ settings.load_profile("sensord")
 class MakeTopic(Protocol):
     """Creates a topic with a fresh name on the `kafka` fixture's broker and returns the name."""
 
-    def __call__(self, partitions: int = 1) -> str: ...
+    def __call__(self, partitions: int = 1, configs: Mapping[str, str] | None = None) -> str: ...
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -99,9 +99,10 @@ def topic(kafka: str) -> Iterator[MakeTopic]:
     """Makes topics, which last as long as the test."""
     made: list[str] = []
 
-    def make(partitions: int = 1) -> str:
+    def make(partitions: int = 1, configs: Mapping[str, str] | None = None) -> str:
         name = f"test.{uuid4().hex[:12]}"
-        admin.create_topics({name: {"num_partitions": partitions, "replication_factor": 1}}, wait_for_metadata=True)
+        of_topic = {"num_partitions": partitions, "replication_factor": 1, "configs": dict(configs or {})}
+        admin.create_topics({name: of_topic}, wait_for_metadata=True)
         made.append(name)
         return name
 

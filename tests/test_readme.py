@@ -36,7 +36,7 @@ from sensord.detection.alerts import BESIDE_EPISODES, AlertChange, Kind, Severit
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.devices import RING
 from sensord.detection.likeness import GROWN, GROWN_ELSEWHERE, OF_LEVELS, SIMILAR
-from sensord.metrics import Metrics
+from sensord.metrics import Metrics, NotifierMetrics
 from sensord.model.bundle import Tuning
 from sensord.model.network import WAVE
 from sensord.notify.sinks import signature
@@ -231,11 +231,11 @@ def test_the_table_of_metrics_is_the_code_s() -> None:
 def metrics_table() -> str:
     """Of all but what the client library counts of every process."""
     rows = ["| metric | labels | what it is |", "|---|---|---|"]
-    for metric in Metrics().registry._collector_to_names:
-        if isinstance(metric, MetricWrapperBase):
-            name = metric._name + ("_total" if metric._type == "counter" else "")
-            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-            rows.append(f"| `{name}` | {labels} | {metric._documentation} |")
+    every = [*Metrics().registry._collector_to_names, *NotifierMetrics().registry._collector_to_names]
+    for metric in {each._name: each for each in every if isinstance(each, MetricWrapperBase)}.values():
+        name = metric._name + ("_total" if metric._type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        rows.append(f"| `{name}` | {labels} | {metric._documentation} |")
     return "\n".join(rows)
 
 

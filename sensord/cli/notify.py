@@ -10,11 +10,14 @@ import structlog
 
 from sensord.cli.context import engine_of, settings_of
 from sensord.clock import SystemClock
+from sensord.daemon.health import Health, HealthServer
 from sensord.daemon.signals import Stop
 from sensord.daemon.supervisor import Supervisor
+from sensord.daemon.watchdog import Watchdog
 from sensord.detection.alerts import Severity, Status
 from sensord.errors import EXIT_FAILURE, NotFound, SettingsInvalid, StoreUnavailable
-from sensord.notify.dispatch import LOOK_EVERY_S, Dispatcher, start
+from sensord.metrics import NotifierMetrics
+from sensord.notify.dispatch import LOOK_EVERY_S, OUTCOMES, Dispatcher, start
 from sensord.notify.message import Message
 from sensord.notify.sinks import NotTaken, Refused, Sink, build
 from sensord.settings import Settings, SinkSettings, supervisor_socket
@@ -48,20 +51,35 @@ def notify(ctx: click.Context, once: bool, tested: str | None) -> None:
     if tested is not None:
         _test(settings, tested)
         return
-    supervisor, stop = Supervisor(supervisor_socket(), SystemClock()), Stop(DRAIN_S)
+    supervisor, stop, metrics = Supervisor(supervisor_socket(), SystemClock()), Stop(DRAIN_S), NotifierMetrics()
+    metrics.expects(settings.sinks, OUTCOMES)
+    watchdog = Watchdog(SystemClock(), settings.daemon.watchdog_s, on_tick=supervisor.alive)
+    health = Health(watchdog, metrics)
     if not once:
         stop.listen()
-    with engine_of(settings.store, settings.daemon.start_timeout_s) as engine, ExitStack() as stack:
+    with ExitStack() as stack:
+        if not once:
+            stack.enter_context(HealthServer(health, settings.http.host, settings.notify.port, setting="notify.port"))
+        engine = stack.enter_context(engine_of(settings.store, settings.daemon.start_timeout_s))
         leader = Leader(engine, settings.store.full_url)
         stack.callback(leader.close)
         sinks = {name: stack.enter_context(_sink(settings, name)) for name in settings.sinks}
         ended = threading.Event()
-        dispatchers = [_dispatcher(settings, engine, name, sink, ended) for name, sink in sinks.items()]
+        dispatchers = [_dispatcher(settings, engine, name, sink, ended, metrics) for name, sink in sinks.items()]
         supervisor.ready()
         if once:
             ctx.exit(_once(settings, engine, leader, dispatchers))
         stop.hold()
-        _serve(settings, engine, leader, dispatchers, stop, supervisor, ended)
+        watchdog.start()
+        stack.callback(watchdog.stop)
+        obstacles: list[str] = []
+        health.obstacles = lambda: obstacles
+        for leads in _turns(settings, engine, leader, dispatchers, stop, obstacles, ended):
+            watchdog.tick()
+            metrics.leads.set(leads)
+            told = ", ".join(sorted(settings.sinks))
+            supervisor.status("; ".join(obstacles) or (f"tells {told}" if leads else "another process tells the sinks"))
+        supervisor.stopping()
 
 
 def _once(settings: Settings, engine: Engine, leader: Leader, dispatchers: Sequence[Dispatcher]) -> int:
@@ -75,52 +93,46 @@ def _once(settings: Settings, engine: Engine, leader: Leader, dispatchers: Seque
     return 0 if pauses == [LOOK_EVERY_S] * len(pauses) else EXIT_FAILURE
 
 
-def _serve(
+def _turns(
     settings: Settings,
     engine: Engine,
     leader: Leader,
     dispatchers: Sequence[Dispatcher],
     stop: Stop,
-    supervisor: Supervisor,
+    obstacles: list[str],
     ended: threading.Event,
-) -> None:
-    """Take events as they come, and let the sinks' threads send, until asked to stop."""
+) -> Iterator[bool]:
+    """Take events as they come, and let the sinks' threads send, until asked to stop; yields at every turn whether it
+    is this process that tells. obstacles: what is in its way goes there."""
     threads: list[threading.Thread] = []
     clock, forget = SystemClock(), timedelta(seconds=settings.notify.forget_s)
     while not stop.requested:
-        supervisor.alive()
         try:
             if leader.take():
                 if not threads:
                     log.info("telling", sinks=sorted(settings.sinks), store=settings.store.place)
                     threads = start(dispatchers)
-                supervisor.status(f"tells {', '.join(sorted(settings.sinks))}")
                 take_events(engine, instant(clock.now()), forget)
-            else:
-                supervisor.status("stands by: another process tells the sinks")
+            obstacles.clear()
         except StoreUnavailable as error:
             if threads:
                 raise  # somebody else may lead by now: begin anew
             log.error("database unavailable", cause=str(error))
+            obstacles[:] = ["the database is away"]
+        yield bool(threads)
         ended.wait(LOOK_EVERY_S)
-    supervisor.stopping()
     ended.set()
     for thread in threads:
         thread.join(DRAIN_S / 2)
 
 
-def _dispatcher(settings: Settings, engine: Engine, name: str, sink: Sink, ended: threading.Event) -> Dispatcher:
+def _dispatcher(
+    settings: Settings, engine: Engine, name: str, sink: Sink, ended: threading.Event, metrics: NotifierMetrics
+) -> Dispatcher:
     one = settings.sinks[name]
     enlist(engine, name)
-    return Dispatcher(
-        engine,
-        wanted_of(name, one),
-        sink,
-        settings.notify.group_wait_s,
-        SystemClock(),
-        ended.wait,
-        one.resend_s,
-    )
+    wait_s, clock = settings.notify.group_wait_s, SystemClock()
+    return Dispatcher(engine, wanted_of(name, one), sink, wait_s, clock, ended.wait, one.resend_s, metrics)
 
 
 def wanted_of(name: str, sink: SinkSettings) -> Wanted:
@@ -134,10 +146,10 @@ def _sink(settings: Settings, name: str) -> Iterator[Sink]:
     if one.kind != "kafka" or one.topic is None:
         yield build(name, one)
         return
-    from sensord.stream.publisher import open_writer  # noqa: PLC0415  # a second, where a topic is told
+    from sensord.stream.publisher import Writer  # noqa: PLC0415  # a second, where a topic is told
 
-    with open_writer(settings.kafka, one.topic, settings.daemon.start_timeout_s) as write:
-        yield build(name, one, write)
+    with Writer(settings.kafka, one.topic, one.timeout_s) as writer:
+        yield build(name, one, writer.write)
 
 
 def _test(settings: Settings, name: str) -> None:

@@ -62,7 +62,7 @@ def watch(
     trusted = TrustedKeys.read(settings.model.trusted_keys)
     watchdog, metrics = Watchdog(clock, daemon.watchdog_s, on_tick=supervisor.alive), Metrics()
     health = Health(watchdog, metrics)
-    with HealthServer(health, settings.http, worker), lock_for_daemon(settings.store.full_url):
+    with HealthServer(health, settings.http.host, settings.http.port, worker), lock_for_daemon(settings.store.full_url):
         engine = open_engine(settings.store.full_url)
         try:
             connect_within(engine, daemon.start_timeout_s)

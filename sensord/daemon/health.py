@@ -18,8 +18,7 @@ import structlog
 from sensord import __version__
 from sensord.daemon.watchdog import Watchdog
 from sensord.errors import SettingsInvalid
-from sensord.metrics import CONTENT_TYPE, Metrics
-from sensord.settings import HttpSettings
+from sensord.metrics import CONTENT_TYPE, Catalogue
 
 log = structlog.get_logger()
 
@@ -36,7 +35,7 @@ class Health:
     """The answers. obstacles: why not all that is assigned is read; none: ready."""
 
     watchdog: Watchdog
-    metrics: Metrics
+    metrics: Catalogue
     obstacles: Callable[[], Sequence[str]] = _starting
 
     def __post_init__(self) -> None:
@@ -58,11 +57,14 @@ class HealthServer:
     """Serves them as long as it is entered; nowhere where no port is set. Raises SettingsInvalid where it is taken.
 
     worker: which of several daemons with the same settings this is; each takes the port after the last one's.
+    setting: what the port is called.
     """
 
-    def __init__(self, health: Health, settings: HttpSettings, worker: int = 0) -> None:
-        wanted = settings.port and settings.port + worker  # 0 stays: any
-        self._server = None if wanted is None else _server(health, settings.host, wanted)
+    def __init__(
+        self, health: Health, host: str, port: int | None, worker: int = 0, setting: str = "http.port"
+    ) -> None:
+        wanted = port and port + worker  # 0 stays: any
+        self._server = None if wanted is None else _server(health, host, wanted, setting)
 
     @property
     def port(self) -> int | None:
@@ -83,7 +85,7 @@ class HealthServer:
             self._server.server_close()
 
 
-def _server(health: Health, host: str, port: int) -> ThreadingHTTPServer:
+def _server(health: Health, host: str, port: int, setting: str) -> ThreadingHTTPServer:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -123,4 +125,4 @@ def _server(health: Health, host: str, port: int) -> ThreadingHTTPServer:
     try:
         return Server((host, port), Handler)
     except (OSError, OverflowError) as error:
-        raise SettingsInvalid(f"http.port: port {port} of {host} can't be had: {error}") from error
+        raise SettingsInvalid(f"{setting}: port {port} of {host} can't be had: {error}") from error

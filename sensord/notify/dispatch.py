@@ -7,13 +7,14 @@ ended in between. In order: what can't be delivered now is tried again, and what
 import random
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
 from sensord.clock import Clock
 from sensord.errors import StoreUnavailable
+from sensord.metrics import NotifierMetrics
 from sensord.notify.message import Message
 from sensord.notify.sinks import Forgetful, NotTaken, Refused, Sink
 from sensord.store import Engine
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 AT_ONCE = 100
 FIRST_RETRY_S, MOST_RETRY_S = 1.0, 300.0
 LOOK_EVERY_S = 1.0
+NOT_TAKEN = "not_taken"
+OUTCOMES = (Outcome.DELIVERED.value, Outcome.REFUSED.value, NOT_TAKEN)
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class Dispatcher:
     """One sink's notices on their way.
 
     group_wait_s: of a notice that opens an incident. resend_s: how often a sink that forgets is reminded of what is
-    open. wait: sleep so many seconds; returns True where it is to end. count: told the sink and what became of a try.
+    open. wait: sleep so many seconds; returns True where it is to end.
     """
 
     engine: Engine
@@ -43,24 +46,31 @@ class Dispatcher:
     clock: Clock
     wait: Callable[[float], bool]
     resend_s: float = 60.0
-    count: Callable[[str, str], None] = lambda sink, outcome: None
+    metrics: NotifierMetrics = field(default_factory=NotifierMetrics)
     jitter: Callable[[], float] = random.random
     _retry_s: float = 0.0
     _reminded_at: float = float("-inf")
 
     def run(self) -> None:
-        """Until `wait` says that it is to end."""
+        """Until `wait` says that it is to end; whatever goes wrong, it goes on: nobody else would tell this sink."""
         while True:
-            pause_s = self.turn()
+            try:
+                pause_s = self.turn()
+            except Exception as error:
+                log.exception("a sink fails by a fault of sensord's own", sink=self.wanted.sink)
+                pause_s = self._not_taken("unknown", NotTaken(f"{type(error).__name__}, see the log"))
             if self.wait(pause_s):
                 return
 
     def turn(self) -> float:
         """Send what waits, in order; returns how long to wait before the next turn, seconds."""
         try:
-            for notice in self._due():
+            due = self._due()
+            for number, notice in enumerate(due):
+                self._waits(due[number:])
                 if (pause_s := self._send(notice)) is not None:
                     return pause_s
+            self._waits(due[len(due) :])
             self._remind()
         except StoreUnavailable as error:
             log.error("database unavailable", cause=str(error))
@@ -93,12 +103,12 @@ class Dispatcher:
 
     def _mark(self, notice: NoticeRow, outcome: Outcome, detail: str) -> None:
         delivered(self.engine, self.wanted.sink, notice.sequence, outcome, detail, self._now())
-        self.count(self.wanted.sink, outcome.value)
+        self.metrics.tried(self.wanted.sink, outcome.value)
         self._retry_s = 0.0
 
     def _not_taken(self, what: str, error: NotTaken) -> float:
         pause_s = max(self._later(), error.retry_after_s or 0.0)
-        self.count(self.wanted.sink, "not_taken")
+        self.metrics.tried(self.wanted.sink, NOT_TAKEN)
         log.warning("not taken", sink=self.wanted.sink, notice=what, cause=str(error), retry_in_s=round(pause_s, 1))
         return pause_s
 
@@ -113,6 +123,10 @@ class Dispatcher:
             rows = [row for row in list_incidents(self.engine, open_only=True) if self.wanted.concerns(row)]
             self.sink.remind([self._message(_standing(row)) for row in rows], self._now())
             self._reminded_at = now
+
+    def _waits(self, notices: Sequence[NoticeRow]) -> None:
+        longest = self._now() - notices[0].recorded_at if notices else timedelta(0)
+        self.metrics.waits(self.wanted.sink, len(notices), longest.total_seconds())
 
     def _message(self, notice: NoticeRow) -> Message:
         row, alerts = incident(self.engine, notice.incident_id)

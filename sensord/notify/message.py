@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from sensord.clock import MICROSECONDS
 from sensord.detection.alerts import ChannelShare, Status
 from sensord.store.alerts import AlertRow
 from sensord.store.incidents import IncidentRow, Notice
 from sensord.store.notices import NoticeRow
 
 NAMED = 5  # devices that a title or a text names
+MOST = 100  # alerts that one body holds: the worst; of the others it tells the number
 NEVER = datetime(1, 1, 1, tzinfo=UTC)  # how Alertmanager writes that something has not ended
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A notice with its incident and alerts as they are now. key: the same whenever and wherever it is sent."""
+    """A notice with its incident and alerts as they are now."""
 
     notice: NoticeRow
     incident: IncidentRow
@@ -25,7 +27,13 @@ class Message:
 
     @property
     def key(self) -> str:
-        return f"sensord-notice-{self.notice.sequence}"
+        """The same whenever and wherever it is sent; of no other notice, not even of another database's."""
+        return f"sensord-notice-{self.notice.sequence}-{_microseconds(self.notice.recorded_at):x}"
+
+    @property
+    def worst(self) -> Sequence[AlertRow]:
+        """The alerts, the worst first."""
+        return sorted(self.alerts, key=_ratio, reverse=True)
 
     @property
     def title(self) -> str:
@@ -46,10 +54,9 @@ class Message:
     @property
     def text(self) -> str:
         """A line a device, the worst first."""
-        worst = sorted(self.alerts, key=_ratio, reverse=True)
-        lines = [story(alert) for alert in worst[:NAMED]]
-        if len(worst) > NAMED:
-            lines.append(f"and {len(worst) - NAMED} more: sensord incidents show {self.incident.id}")
+        lines = [story(alert) for alert in self.worst[:NAMED]]
+        if len(self.alerts) > NAMED:
+            lines.append(f"and {len(self.alerts) - NAMED} more: sensord incidents show {self.incident.id}")
         return "\n".join(lines)
 
 
@@ -71,6 +78,10 @@ def _channel(share: ChannelShare) -> str:
 
 def _ratio(alert: AlertRow) -> float:
     return alert.score_peak / alert.threshold if alert.threshold > 0 else alert.score_peak
+
+
+def _microseconds(at: datetime) -> int:
+    return round(at.timestamp() * MICROSECONDS)
 
 
 # --- Alertmanager's form ---------------------------------------------------------------------------------------------
@@ -102,7 +113,8 @@ def annotations(alert: AlertRow) -> dict[str, str]:
 
 def webhook_body(message: Message, receiver: str) -> dict[str, Any]:
     """Alertmanager's webhook body, version 4, with the notice beside it. As JSON."""
-    incident, alerts = message.incident, message.alerts
+    incident = message.incident
+    alerts = message.alerts if len(message.alerts) <= MOST else message.worst[:MOST]
     told = [
         {
             "status": "firing" if alert.status is Status.OPEN else "resolved",
@@ -117,8 +129,8 @@ def webhook_body(message: Message, receiver: str) -> dict[str, Any]:
     ]
     return {
         "version": "4",
-        "groupKey": f"sensord/incident/{incident.id}",
-        "truncatedAlerts": 0,
+        "groupKey": f"sensord/incident/{incident.id}/{_microseconds(incident.opened_at):x}",
+        "truncatedAlerts": len(message.alerts) - len(alerts),
         "status": "resolved" if message.notice.notice is Notice.RESOLVED else "firing",
         "receiver": receiver,
         "groupLabels": {"fleet": incident.fleet, "incident": str(incident.id)},

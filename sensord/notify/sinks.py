@@ -2,22 +2,27 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
+from urllib.parse import unquote, urlsplit
 
 import msgspec
-import urllib3
 
-from sensord.detection.alerts import Status
-from sensord.errors import SensordError, SettingsInvalid
+from sensord.calls import NoAnswer, call
+from sensord.detection.alerts import Severity, Status
+from sensord.errors import RecordTooLarge, SensordError, SettingsInvalid
 from sensord.notify.message import Message, annotations, labels, webhook_body
 from sensord.settings import SinkSettings
+from sensord.store.incidents import Notice
 
 RETRY_LATER = (408, 425, 429)  # of the 4xx: the request is all right
 AHEAD = 4  # re-sends that an Alertmanager may miss before it takes an alert for over
 ANSWER = 300  # characters that are kept of an answer
+A_POST = 100  # alerts that an Alertmanager is told at once
+MOST_PAUSE_S = 3_600.0  # that a receiver may ask for
+SECRET_FROM = 6  # characters: what is shorter in a url is a word, not a secret
 
 
 class Refused(SensordError):
@@ -53,29 +58,38 @@ class Forgetful(Protocol):
 class Http:
     """POSTs JSON. One try a call: what is to be tried again is tried by whoever knows what else waits."""
 
-    pool: urllib3.PoolManager
     url: str
     timeout_s: float
 
-    @classmethod
-    def to(cls, url: str, timeout_s: float) -> "Http":
-        return cls(urllib3.PoolManager(retries=False), url, timeout_s)
-
     def post(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Raises Refused, NotTaken; neither says the url, which may hold a secret."""
+        """Raises Refused, NotTaken; neither says anything of the url that may be a secret, even if the answer does."""
         sent = {"Content-Type": "application/json", "User-Agent": "sensord", **headers}
         try:
-            answer = self.pool.request(
-                "POST", self.url, body=body, headers=sent, timeout=self.timeout_s, redirect=False, retries=False
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise NotTaken(f"no answer: {type(error).__name__}") from error
+            answer = call("POST", self.url, self.timeout_s, sent, body)
+        except NoAnswer as error:
+            raise NotTaken(str(error)) from error
         if 200 <= answer.status < 300:
             return
-        said = f"{answer.status}: {answer.data[:ANSWER].decode(errors='replace')}".strip()
+        said = f"{answer.status}: {self._censored(answer.body.decode(errors='replace'))[:ANSWER]}".strip()
         if answer.status in RETRY_LATER or answer.status >= 500:
             raise NotTaken(said, _seconds(answer.headers.get("Retry-After")))
         raise Refused(said)
+
+    def _censored(self, answer: str) -> str:
+        for secret in sorted(_secrets(self.url), key=len, reverse=True):
+            answer = answer.replace(secret, "***")
+        return answer
+
+
+def _secrets(url: str) -> Iterator[str]:
+    """What of a url may be one: user, password, and every longer word of path and query, as written and as meant."""
+    split = urlsplit(url)
+    words = [split.username or "", split.password or "", *split.path.split("/")]
+    for pair in split.query.split("&"):
+        words += pair.split("=")
+    for word in words:
+        if len(word) >= SECRET_FROM:
+            yield from (word, unquote(word))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +129,20 @@ class Alertmanager:
             self._post(open_ones, now)
 
     def _post(self, messages: Sequence[Message], now: datetime) -> None:
+        told = [each for message in messages for each in self._told(message, now)]
+        for first in range(0, max(len(told), 1), A_POST):
+            self.http.post(msgspec.json.encode(told[first : first + A_POST]), {})
+
+    def _told(self, message: Message, now: datetime) -> Iterator[Mapping[str, object]]:
+        """Each alert as it is; and where it has become critical, the end of what it was: its labels are other ones."""
         until = now + timedelta(seconds=AHEAD * self.resend_s)
-        told = [
-            {
-                "labels": labels(alert, message.incident),
-                "annotations": annotations(alert),
-                "startsAt": alert.opened_at.isoformat(),
-                "endsAt": (until if alert.status is Status.OPEN else alert.closed_at or now).isoformat(),
-            }
-            for message in messages
-            for alert in message.alerts
-        ]
-        self.http.post(msgspec.json.encode(told), {})
+        for alert in message.alerts:
+            own = labels(alert, message.incident)
+            told = {"annotations": annotations(alert), "startsAt": alert.opened_at.isoformat()}
+            ends_at = until if alert.status is Status.OPEN else alert.closed_at or now
+            yield {"labels": own, "endsAt": ends_at.isoformat()} | told
+            if message.notice.notice is Notice.ESCALATED:
+                yield {"labels": own | {"severity": Severity.WARNING.value}, "endsAt": now.isoformat()} | told
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +157,8 @@ class Topic:
         body = msgspec.json.encode(webhook_body(message, self.name))
         try:
             self.write(key, body, [("idempotency-key", message.key.encode())])
+        except RecordTooLarge as error:
+            raise Refused(str(error)) from error
         except SensordError as error:
             raise NotTaken(str(error)) from error
 
@@ -161,10 +179,10 @@ def build(name: str, settings: SinkSettings, write: Callable[..., None] | None =
     url = "" if settings.url is None else settings.url.get_secret_value()
     if settings.kind == "webhook":
         key = None if settings.secret is None else settings.secret.get_secret_value().encode()
-        return Webhook(name, Http.to(url, settings.timeout_s), key)
+        return Webhook(name, Http(url, settings.timeout_s), key)
     if settings.kind == "alertmanager":
         address = url.rstrip("/") + "/api/v2/alerts"
-        return Alertmanager(Http.to(address, settings.timeout_s), settings.resend_s)
+        return Alertmanager(Http(address, settings.timeout_s), settings.resend_s)
     if settings.kind == "kafka":
         assert write is not None  # noqa: S101  # the caller's part
         return Topic(name, write)
@@ -185,4 +203,7 @@ def _apprise(name: str, url: str) -> Sink:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    return float(retry_after) if retry_after and retry_after.isdigit() else None
+    """Retry-After, where it gives seconds; not taken for more than an hour."""
+    if retry_after is None or not (retry_after.isascii() and retry_after.isdigit()):
+        return None
+    return min(float(retry_after[:20]), MOST_PAUSE_S)

@@ -293,6 +293,8 @@ class NotifySettings(Group):
     """How long the first notice of an incident waits for other devices with the same cause, seconds."""
     forget_s: Seconds = 86_400.0
     """Age of an event, seconds, from which it is told only where its alert is still open."""
+    port: int | None = Field(None, ge=0, le=65_535)
+    """Port of its own /livez, /readyz and /metrics, at `http.host`; 0: any, see the log; absent: none."""
 
 
 class SinkSettings(Group):

@@ -4,16 +4,16 @@ Each record carries a header that says which replay it belongs to and which of i
 is thus told by the topic itself, after any crash: a resumed replay repeats nothing and leaves nothing out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 from kafka import KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from kafka.partitioner.default import murmur2
 
-from sensord.errors import SensordError, Unreachable
+from sensord.errors import RecordTooLarge, SensordError, Unreachable
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import DEFAULT_START_TIMEOUT_S, connected
 from sensord.stream.ranges import open_consumer, read_spans
@@ -120,27 +120,43 @@ def open_publisher(
         producer.close(timeout=5)
 
 
-@contextmanager
-def open_writer(
-    settings: KafkaSettings, topic: str, timeout_s: float = DEFAULT_START_TIMEOUT_S
-) -> Iterator[Callable[[bytes, bytes, Sequence[tuple[str, bytes]]], None]]:
-    """Writes one record at a time (key, value, headers) to an existing topic, and returns when all replicas have it.
+class Writer:
+    """Writes one record at a time to an existing topic; a context manager.
 
-    Raises Unreachable, and so does each write that nobody has acknowledged within timeout_s.
+    Connects when there is something to write, and anew where that failed: whoever builds it needs no Kafka yet.
     """
-    own = {"acks": "all", "enable_idempotence": True, "allow_auto_create_topics": False, "metrics_enabled": False}
-    producer = connected(settings, timeout_s, lambda config: KafkaProducer(**config | own))
 
-    def write(key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, timeout_s: float = DEFAULT_START_TIMEOUT_S) -> None:
+        self._settings, self._topic, self._timeout_s = settings, topic, timeout_s
+        self._producer: KafkaProducer | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def write(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+        """Returns when all replicas have it. Raises Unreachable where nobody acknowledges it within timeout_s or there
+        is no such topic, RecordTooLarge, AccessRefused."""
+        if self._producer is None:
+            self._producer = connected(self._settings, self._timeout_s, self._connect)
         try:
-            producer.send(topic, key=key, value=value, headers=list(headers)).get(timeout_s)
+            self._producer.send(self._topic, key=key, value=value, headers=list(headers)).get(self._timeout_s)
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+            raise RecordTooLarge(f"topic {self._topic}: {len(value)} bytes are too many for it") from error
         except KafkaError as error:
-            raise Unreachable(f"topic {topic}: the broker did not acknowledge: {error}") from error
+            self._close()
+            raise Unreachable(f"topic {self._topic}: the broker did not acknowledge: {error}") from error
 
-    try:
-        yield write
-    finally:
-        producer.close(timeout=5)
+    def _connect(self, config: dict[str, Any]) -> KafkaProducer:
+        own = {"acks": "all", "enable_idempotence": True, "allow_auto_create_topics": False, "metrics_enabled": False}
+        return KafkaProducer(**config | own | {"max_block_ms": round(self._timeout_s * 1e3)})
+
+    def _close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=1)
 
 
 def last_marks(settings: KafkaSettings, topic: str, partitions: int, source: str) -> dict[int, Mark]:

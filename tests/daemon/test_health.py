@@ -12,9 +12,9 @@ from sensord.daemon.health import Health, HealthServer
 from sensord.daemon.watchdog import Watchdog
 from sensord.errors import SettingsInvalid
 from sensord.metrics import CONTENT_TYPE, Metrics
-from sensord.settings import HttpSettings
 
 LIMIT_S = 60.0
+HOST = "127.0.0.1"
 
 
 @dataclass
@@ -39,7 +39,7 @@ def served(port: int = 0, worker: int = 0) -> Iterator[Asked]:
     clock = ManualClock(0)
     watchdog = Watchdog(clock, LIMIT_S, die=lambda: None)
     health = Health(watchdog, Metrics())
-    with HealthServer(health, HttpSettings(port=port), worker) as server:
+    with HealthServer(health, HOST, port, worker) as server:
         assert server.port
         yield Asked(health, clock, server.port)
     watchdog.stop()
@@ -81,7 +81,9 @@ def test_it_is_ready_when_nothing_is_in_the_way(here: Asked) -> None:
 
 
 def test_it_shows_its_metrics(here: Asked) -> None:
-    here.health.metrics.rebalanced()
+    metrics = here.health.metrics
+    assert isinstance(metrics, Metrics)
+    metrics.rebalanced()
     status, kind, told = here.get("/metrics?name=x")
     assert (status, kind) == (200, CONTENT_TYPE)
     assert "sensord_rebalances_total 1.0" in told
@@ -97,13 +99,13 @@ def test_head_brings_no_body_and_other_paths_are_named(here: Asked) -> None:
 
 def test_without_a_port_nobody_listens() -> None:
     health = Health(Watchdog(ManualClock(0), LIMIT_S), Metrics())
-    with HealthServer(health, HttpSettings()) as server:
+    with HealthServer(health, HOST, None) as server:
         assert server.port is None
 
 
 def test_a_port_that_is_taken_is_named() -> None:
     with served() as first, pytest.raises(SettingsInvalid, match=rf"http\.port: port {first.port} .* can't be had"):
-        HealthServer(first.health, HttpSettings(port=first.port))
+        HealthServer(first.health, HOST, first.port)
 
 
 def test_each_worker_takes_the_next_port() -> None:

@@ -7,6 +7,7 @@ Values are promtool's: `0+60x450` rises by 60 a minute.
 AT = "7h"
 A, B = 'instance="a:1",job="sensord"', 'instance="b:1",job="sensord"'
 PUMPS = f'{A},fleet="pumps"'
+N = 'instance="n:1",job="sensord"'
 PARTITION = f'{A},topic="t",partition="0"'
 
 HEALTHY = {
@@ -40,6 +41,11 @@ HEALTHY = {
     f'sensord_bundle_info{{{PUMPS},bundle_id="pumps-1"}}': "1x450",
     f"sensord_refused_bundles_total{{{PUMPS}}}": "0x450",
     f"sensord_rolled_back_bundles_total{{{PUMPS}}}": "0x450",
+    f"sensord_notifier_leads{{{N}}}": "1x450",
+    f"sensord_notifier_leads{{{A}}}": "0x450",
+    f'sensord_notice_wait_seconds{{{N},sink="ops"}}': "300x450",
+    f'sensord_notices_total{{{N},sink="ops",outcome="refused"}}': "3x450",
+    f'sensord_notices_total{{{N},sink="ops",outcome="not_taken"}}': "0+1x450",
 }
 ILL = {
     "SensordDown": {
@@ -123,6 +129,15 @@ ILL = {
     "SensordBundleRolledBack": {
         f"sensord_rolled_back_bundles_total{{{PUMPS}}}": "0x400 1x50",
     },
+    "SensordNoticesWait": {
+        f'sensord_notice_wait_seconds{{{N},sink="ops"}}': "0+60x450",
+    },
+    "SensordNoticesRefused": {
+        f'sensord_notices_total{{{N},sink="ops",outcome="refused"}}': "3x400 4x50",
+    },
+    "SensordNobodyTells": {
+        f"sensord_notifier_leads{{{N}}}": "0x450",
+    },
     "SensordBundlesDiffer": {
         f'sensord_bundle_info{{{PUMPS},bundle_id="pumps-1"}}': "1x450",
         f'sensord_bundle_info{{{B},fleet="pumps",bundle_id="pumps-2"}}': "1x450",
@@ -142,6 +157,8 @@ ALSO = {
 }
 # minutes that it has to stay wrong, by alert; the others fire at once
 PATIENCE = {
+    "SensordNoticesWait": 5,
+    "SensordNobodyTells": 5,
     "SensordDown": 5,
     "SensordNotReady": 10,
     "SensordNotPolling": 1,

@@ -363,11 +363,28 @@ def test_probes_ask_what_the_daemon_answers_and_give_a_drain_its_time(made: list
     assert pod["terminationGracePeriodSeconds"] > DaemonSettings().drain_timeout_s + Pace().commit_interval_s
     [port] = [port for port in container["ports"] if port["name"] == "http"]
     assert {"name": "SENSORD_HTTP__PORT", "value": str(port["containerPort"])} in container["env"]
-    [service] = of_kind(made, "Service")
+    service, *others = of_kind(made, "Service")
+    assert [one["metadata"]["name"] for one in others] == [one["metadata"]["name"] for one in notifiers(made)]
     labels = daemon["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
     assert daemon["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert service["metadata"]["name"] == daemon["spec"]["serviceName"]
+
+
+def notifiers(made: list[Manifest]) -> list[Manifest]:
+    return [one for one in of_kind(made, "Deployment") if one["metadata"]["name"].endswith("-notify")]
+
+
+def test_whoever_tells_is_asked_too(chart: Chart) -> None:
+    made = chart.render("everything")
+    [notifier] = notifiers(made)
+    container = notifier["spec"]["template"]["spec"]["containers"][0]
+    [port] = container["ports"]
+    assert {"name": "SENSORD_NOTIFY__PORT", "value": str(port["containerPort"])} in container["env"]
+    paths = {name: container[name]["httpGet"]["path"] for name in ("livenessProbe", "readinessProbe")}
+    assert paths == {"livenessProbe": "/livez", "readinessProbe": "/readyz"}
+    [service] = [one for one in of_kind(made, "Service") if one["metadata"]["name"] == notifier["metadata"]["name"]]
+    assert service["spec"]["selector"].items() <= notifier["spec"]["template"]["metadata"]["labels"].items()
 
 
 def test_the_base_is_the_chart_s_daemon(chart: Chart, kustomized: dict[str, list[Manifest]]) -> None:

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from sensord.detection.alerts import EVENTS, Kind
-from sensord.metrics import Metrics
+from sensord.metrics import Metrics, NotifierMetrics
+from sensord.notify.dispatch import OUTCOMES
 from sensord.stream.dead_letters import Reason
 from tests.conftest import missing
 from tests.deploy.alert_cases import ALSO, AT, HARMLESS, HEALTHY, ILL, PATIENCE
@@ -37,9 +38,13 @@ def tool() -> Path:
         missing(str(error))
 
 
+def every_metric() -> Mapping[str, tuple[str, ...]]:
+    return {**Metrics().catalogue(), **NotifierMetrics().catalogue()}
+
+
 def run(tool: Path, *arguments: str | Path, given: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
     command = [str(tool), *map(str, arguments)]
-    return subprocess.run(command, input=given, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, input=given, capture_output=True, timeout=300, check=False)
 
 
 def panels() -> Iterator[dict[str, str]]:
@@ -71,8 +76,12 @@ def test_a_rule_that_it_does_not_understand_would_be_noticed(tool: Path, tmp_pat
 def test_prometheus_has_nothing_against_the_metrics(tool: Path) -> None:
     metrics = busy()
     metrics.expects(["pumps", "fans"], tuple(Kind), EVENTS, tuple(Reason))
-    done = run(tool, "check", "metrics", given=metrics.exposition())
-    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+    notifier = NotifierMetrics()
+    notifier.expects(["ops"], OUTCOMES)
+    notifier.waits("ops", 3, 7.0)
+    for told in (metrics, notifier):
+        done = run(tool, "check", "metrics", given=told.exposition())
+        assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 def test_prometheus_understands_the_dashboard(tool: Path, tmp_path: Path) -> None:
@@ -176,11 +185,11 @@ def strange(expr: str, catalogue: Mapping[str, tuple[str, ...]]) -> list[str]:
 
 @pytest.mark.parametrize("where", sorted(asked()))
 def test_only_what_there_is_is_asked_for(where: str) -> None:
-    assert strange(asked()[where], Metrics().catalogue()) == []
+    assert strange(asked()[where], every_metric()) == []
 
 
 def test_a_misspelt_metric_or_label_would_be_noticed() -> None:
-    catalogue = Metrics().catalogue()
+    catalogue = every_metric()
     assert strange("sum by (flet) (sensord_devices)", catalogue) == ["flet"]
     assert strange('sensord_devicez{fleet="pumps"}', catalogue) == ["fleet", "sensord_devicez"]
 
@@ -199,7 +208,7 @@ def test_legends_and_texts_name_labels_that_are_there() -> None:
 
 def test_every_metric_of_the_fleets_is_on_the_dashboard_or_in_a_rule() -> None:
     everything = " ".join(asked().values())
-    unused = [name for name in Metrics().catalogue() if name not in everything and not name.endswith("_info")]
+    unused = [name for name in every_metric() if name not in everything and not name.endswith("_info")]
     spare = {
         "sensord_polls_total",
         "sensord_polled_records_total",

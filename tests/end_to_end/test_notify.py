@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from sqlalchemy import Engine, make_url
@@ -32,7 +34,7 @@ class Site:
         self.settings.write_text(
             f"""
 store.url = "{url}"
-notify = {{group_wait_s = 0, forget_s = 1e9}}
+notify = {{group_wait_s = 0, forget_s = 1e9, port = 0}}
 [sinks.ops]
 kind = "webhook"
 url = "{hook.url}"
@@ -104,6 +106,30 @@ def test_a_webhook_is_told_through_kills_and_a_second_process_stands_by(site_of_
     site.plant.opens("pump-2", NOISE)
     assert site.run("notify", "--once").returncode == 0
     assert site.told() == ["opened", "resolved", "opened"]
+
+
+def test_a_topic_whose_kafka_is_away_keeps_no_other_sink_waiting_and_its_metrics_say_so(site: Site) -> None:
+    settings = site.settings.read_text()
+    topic = '[sinks.log]\nkind = "kafka"\ntopic = "alerts"\ntimeout_s = 1\n'
+    site.settings.write_text(settings + topic + '[kafka]\nbootstrap_servers = "127.0.0.1:1"\n')
+    with site.notifier() as running:
+        wait_for(lambda: "telling" in running.log, [running], "it leads")
+        site.plant.opens("pump-1")
+        wait_for(lambda: site.told() == ["opened"], [running], "the other sink is told")
+        wait_for(lambda: "not taken" in running.log, [running], "the topic was tried")
+        [port] = re.findall(r'"port": ?(\d+)', running.log)
+
+        def says(path: str) -> str:
+            with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+
+        assert (says("/livez"), says("/readyz")) == ("alive\n", "ready\n")
+        told = says("/metrics")
+        assert "sensord_notifier_leads 1.0" in told
+        assert 'sensord_notices_waiting{sink="log"} 1.0' in told
+        assert 'sensord_notices_total{outcome="delivered",sink="ops"} 1.0' in told
+        running.process.send_signal(signal.SIGTERM)
+        assert running.ended(20) == 0
 
 
 def test_once_says_by_its_exit_code_that_something_is_left(site: Site) -> None:

@@ -18,12 +18,14 @@ class Got:
 
 @dataclass
 class Receiver:
-    """plan: how the next requests are answered: a status, "reset" or "hang"; 200 when it is empty."""
+    """plan: how the next requests are answered: a status, "reset", "hang", or "drip", which says a byte of its header
+    now and then; 200 when it is empty. says: the answer's body."""
 
     url: str
     got: list[Got] = field(default_factory=list)
     plan: list[int | str] = field(default_factory=list)
     retry_after: str | None = None
+    says: bytes = b"ok"
 
     @property
     def keys(self) -> list[str]:
@@ -39,15 +41,18 @@ def receiver() -> Iterator[Receiver]:
             answer = made.plan.pop(0) if made.plan else 200
             if answer == "hang":
                 release.wait(5)
+            for byte in b"HTTP/1.1 200 " + b"O" * 90 if answer == "drip" else b"":
+                self.wfile.write(bytes([byte]))
+                release.wait(0.1)
             if isinstance(answer, str):
                 self.connection.close()
                 return
             self.send_response(answer)
             if made.retry_after:
                 self.send_header("Retry-After", made.retry_after)
-            self.send_header("Content-Length", "2")
+            self.send_header("Content-Length", str(len(made.says)))
             self.end_headers()
-            self.wfile.write(b"ok")
+            self.wfile.write(made.says)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's name
             pass

@@ -1,7 +1,8 @@
 """At least once, in order, under one key, through whatever a sink does; and nobody sees its address."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -74,7 +75,7 @@ class Site:
 
 
 def webhook(hook: Receiver, **more: object) -> Sink:
-    return build("ops", SinkSettings.model_validate({"kind": "webhook", "url": hook.url, "timeout_s": 0.5} | more))
+    return build("ops", SinkSettings.model_validate({"kind": "webhook", "url": hook.url, "timeout_s": 1.5} | more))
 
 
 @pytest.fixture
@@ -84,6 +85,10 @@ def site(engine: Engine, hook: Receiver) -> Site:
 
 def bodies(hook: Receiver) -> list[dict]:  # type: ignore[type-arg]
     return [json.loads(one.body) for one in hook.got]
+
+
+def numbers(hook: Receiver) -> list[int]:
+    return [int(key.split("-")[2]) for key in hook.keys]
 
 
 def test_a_webhook_gets_alertmanager_s_body_and_can_tell_who_sent_it(site: Site, hook: Receiver) -> None:
@@ -118,7 +123,7 @@ def test_an_hour_of_outage_loses_nothing_and_keeps_the_order(site: Site, hook: R
     hook.plan.clear()
     site.begin()
     assert site.tell() == LOOK_EVERY_S
-    assert hook.keys == ["sensord-notice-1", "sensord-notice-2", "sensord-notice-3"]
+    assert numbers(hook) == [1, 2, 3]
     assert [body["sensord"]["notice"] for body in bodies(hook)] == ["opened", "opened", "resolved"]
     assert site.outcomes() == ["delivered"] * 3
 
@@ -130,7 +135,8 @@ def test_a_death_between_sending_and_marking_sends_the_same_key_again(site: Site
         connection.execute(deliveries.delete())
     site.begin()
     site.tell()
-    assert hook.keys == ["sensord-notice-1", "sensord-notice-1"]
+    assert numbers(hook) == [1, 1]
+    assert len(set(hook.keys)) == 1
     site.tell()
     assert len(hook.got) == 2
 
@@ -203,6 +209,101 @@ def test_nobody_reads_the_address_or_the_key(site: Site, hook: Receiver) -> None
     assert KEY not in said
 
 
+def test_nobody_reads_the_address_in_what_the_receiver_answers(engine: Engine, hook: Receiver) -> None:
+    settings = {"kind": "webhook", "url": hook.url.replace("//", "//ann:hunter-2-canary@") + "?token=q%2Bcanary"}
+    site = Site(engine, build("ops", SinkSettings.model_validate(settings)))
+    hook.plan[:] = [400]
+    hook.says = b"no such path: /hook/s3cret-token for ann:hunter-2-canary, token q%2Bcanary or q+canary"
+    site.plant.opens("pump-1")
+    with capture_logs() as lines:
+        site.tell()
+    detail = list_deliveries(site.engine, [site.wanted], 9)[0].detail
+    assert detail == "400: no such path: /hook/*** for ann:***, token *** or ***"
+    assert "canary" not in str(lines)
+
+
+@pytest.mark.parametrize(("asked", "pause_s"), [("²", 1.0), ("-5", 1.0), ("9" * 400, 3_600.0), ("0", 1.0)])
+def test_whatever_a_receiver_asks_for_it_is_tried_again_within_the_hour(
+    site: Site, hook: Receiver, asked: str, pause_s: float
+) -> None:
+    site.plant.opens("pump-1")
+    hook.plan[:], hook.retry_after = [429], asked
+    assert site.tell() == pause_s
+
+
+def test_an_answer_that_only_drips_keeps_a_sink_no_longer_than_its_limit(site: Site, hook: Receiver) -> None:
+    site.plant.opens("pump-1")
+    hook.plan[:] = ["drip"]
+    begun = time.monotonic()
+    assert site.tell() == 1.0
+    assert time.monotonic() - begun < 5  # it would drip for 10
+
+
+def test_a_fault_of_our_own_ends_no_sink_s_thread(site: Site, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.plant.opens("pump-1")
+    turn, faults = Dispatcher.turn, [RuntimeError("a bug")]
+
+    def fails_once(self: Dispatcher) -> float:
+        if faults:
+            raise faults.pop()
+        return turn(self)
+
+    while take_events(site.engine, instant(site.clock.now()), timedelta(days=1)):
+        pass
+    monkeypatch.setattr(Dispatcher, "turn", fails_once)
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) == 2
+
+    site.dispatcher.wait = wait
+    site.dispatcher.run()
+    assert pauses == [1.0, LOOK_EVERY_S]
+    assert numbers(hook) == [1]
+
+
+def test_a_body_holds_the_worst_and_says_how_many_it_leaves_out(site: Site, hook: Receiver) -> None:
+    for number in range(103):
+        site.plant.opens(f"pump-{number}", score_peak=3.0 + number)
+    site.tell()
+    [body] = bodies(hook)
+    assert (len(body["alerts"]), body["truncatedAlerts"], body["sensord"]["devices"]) == (100, 3, 103)
+    assert body["alerts"][0]["labels"]["device"] == "pump-102"
+
+
+def test_keys_of_two_databases_differ(site: Site, hook: Receiver, sqlite_url: str) -> None:
+    other_engine = open_engine(sqlite_url + "-other")
+    upgrade(other_engine)
+    other = Site(other_engine, site.sink)
+    other.clock.advance(1)
+    for one in (site, other):
+        one.plant.opens("pump-1")
+        one.tell()
+    assert numbers(hook) == [1, 1]
+    assert len(set(hook.keys)) == 2
+    other_engine.dispose()
+
+
+def test_what_waits_is_told_to_the_metrics(site: Site, hook: Receiver) -> None:
+    def figure(name: str, **labels: str) -> float | None:
+        return site.dispatcher.metrics.registry.get_sample_value(f"sensord_{name}", {"sink": "ops", **labels})
+
+    site.plant.opens("pump-1")
+    site.plant.opens("pump-2", NOISE)
+    hook.plan[:] = [503]
+    site.tell()
+    assert (figure("notices_waiting"), figure("notice_wait_seconds")) == (2, 0)
+    hook.plan[:] = [503]
+    site.clock.advance(60)
+    site.tell()
+    assert (figure("notices_waiting"), figure("notice_wait_seconds")) == (2, 60)
+    site.tell()
+    assert (figure("notices_waiting"), figure("notice_wait_seconds")) == (0, 0)
+    assert figure("notices_total", outcome="not_taken") == 2
+    assert figure("notices_total", outcome="delivered") == 2
+
+
 # --- the other sinks -------------------------------------------------------------------------------------------------
 
 
@@ -232,18 +333,86 @@ def test_an_alertmanager_is_reminded_of_what_goes_on_and_told_what_is_over(engin
 @pytest.mark.kafka
 def test_a_topic_gets_the_same_body_under_the_incident_s_key(engine: Engine, kafka: str, topic: MakeTopic) -> None:
     from sensord.settings import KafkaSettings
-    from sensord.stream.publisher import open_writer
+    from sensord.stream.publisher import Writer
     from sensord.stream.ranges import read_range
 
     name, settings = topic(), KafkaSettings(bootstrap_servers=kafka)
-    with open_writer(settings, name) as write:
-        site = Site(engine, build("log", SinkSettings.model_validate({"kind": "kafka", "topic": name}), write))
+    with Writer(settings, name) as writer:
+        site = Site(engine, build("log", SinkSettings.model_validate({"kind": "kafka", "topic": name}), writer.write))
         site.plant.opens("pump-1")
         site.tell()
     [record] = [record for _, records in read_range(settings, name) for record in records]
     assert record.key == b"pumps/1"
-    assert json.loads(record.value or b"")["sensord"]["key"] == "sensord-notice-1"
-    assert dict(record.headers) == {"idempotency-key": b"sensord-notice-1"}  # type: ignore[attr-defined]
+    key = json.loads(record.value or b"")["sensord"]["key"]
+    assert key.startswith("sensord-notice-1-")
+    assert dict(record.headers) == {"idempotency-key": key.encode()}  # type: ignore[attr-defined]
+
+
+@pytest.mark.kafka
+def test_what_a_topic_does_not_take_is_refused(engine: Engine, kafka: str, topic: MakeTopic) -> None:
+    from sensord.settings import KafkaSettings
+    from sensord.stream.publisher import Writer
+
+    name = topic(configs={"max.message.bytes": "100"})
+    with Writer(KafkaSettings(bootstrap_servers=kafka), name) as writer:
+        site = Site(engine, build("log", SinkSettings.model_validate({"kind": "kafka", "topic": name}), writer.write))
+        site.plant.opens("pump-1")
+        assert site.tell() == LOOK_EVERY_S
+    assert site.outcomes() == ["refused"]
+    assert "bytes are too many" in list_deliveries(site.engine, [site.wanted], 9)[0].detail
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_away_is_tried_again_and_then_told(engine: Engine, kafka: str, topic: MakeTopic) -> None:
+    from sensord.settings import KafkaSettings
+    from sensord.stream.publisher import Writer
+    from sensord.stream.ranges import read_range
+
+    name, there = topic(), KafkaSettings(bootstrap_servers=kafka)
+    ways = [KafkaSettings(bootstrap_servers="127.0.0.1:1"), there]
+
+    def write(key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+        with Writer(ways[0], name, timeout_s=2) as writer:
+            writer.write(key, value, headers)
+
+    site = Site(engine, build("log", SinkSettings.model_validate({"kind": "kafka", "topic": name}), write))
+    site.plant.opens("pump-1")
+    site.plant.closes("pump-1")
+    assert [site.tell(), site.tell()] == [1.0, 2.0]
+    assert site.outcomes() == ["waiting"] * 2
+    ways.pop(0)
+    assert site.tell() == LOOK_EVERY_S
+    records = [record for _, some in read_range(there, name) for record in some]
+    assert [json.loads(record.value or b"")["sensord"]["notice"] for record in records] == ["opened", "resolved"]
+
+
+def test_an_alertmanager_that_is_away_is_told_when_it_is_back(engine: Engine, hook: Receiver) -> None:
+    site = Site(engine, build("am", SinkSettings.model_validate({"kind": "alertmanager", "url": hook.url})))
+    site.plant.opens("pump-1")
+    hook.plan[:] = [503, "reset"]
+    assert [site.tell(), site.tell(), site.tell()] == [1.0, 2.0, LOOK_EVERY_S]
+    assert site.outcomes() == ["delivered"]
+
+
+def test_what_has_become_critical_is_no_longer_a_warning_to_an_alertmanager(engine: Engine, hook: Receiver) -> None:
+    site = Site(engine, build("am", SinkSettings.model_validate({"kind": "alertmanager", "url": hook.url})))
+    site.plant.opens("pump-1")
+    site.tell()
+    site.plant.escalates("pump-1")
+    site.tell()
+    [first], [goes_on, ends] = json.loads(hook.got[0].body), json.loads(hook.got[-1].body)
+    now = instant(site.clock.now()).isoformat()
+    assert goes_on["labels"] == first["labels"] | {"severity": "critical"}
+    assert goes_on["endsAt"] > now
+    assert (ends["labels"], ends["endsAt"]) == (first["labels"], now)
+
+
+def test_an_alertmanager_gets_thousands_of_alerts_in_parts(engine: Engine, hook: Receiver) -> None:
+    site = Site(engine, build("am", SinkSettings.model_validate({"kind": "alertmanager", "url": hook.url})))
+    for number in range(230):
+        site.plant.opens(f"pump-{number}")
+    site.tell()
+    assert [len(json.loads(one.body)) for one in hook.got[:3]] == [100, 100, 30]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # apprise's own imports

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import urllib3
 
+from sensord.calls import NoAnswer, call
 from sensord.errors import SettingsInvalid, Unreachable
 from sensord.readings import RawRecord
 from sensord.stream.dead_letters import Reason, Refusal
@@ -32,7 +32,6 @@ class SchemaRegistry:
     """Readers by a schema's number. url: may hold user and password. Raises Unreachable."""
 
     url: str
-    _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
     _known: dict[int, Reader | None] = field(default_factory=dict)
 
     def reader(self, number: int) -> Reader | None:
@@ -43,20 +42,18 @@ class SchemaRegistry:
         return self._known[number]
 
     def _asked(self, number: int) -> str | None:
-        address, said = urllib3.util.parse_url(self.url), ""
-        headers = urllib3.util.make_headers(basic_auth=address.auth) if address.auth else {}
-        where = f"{address._replace(auth=None).url.rstrip('/')}/schemas/ids/{number}"
+        where, said = f"{self.url.rstrip('/')}/schemas/ids/{number}", ""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                answer = self._pool.request("GET", where, headers=headers, timeout=ANSWER_S)
-            except urllib3.exceptions.HTTPError as error:
-                said = f"no answer: {type(error).__name__}"
+                answer = call("GET", where, ANSWER_S)
+            except NoAnswer as error:
+                said = str(error)
             else:
                 if answer.status == 404:
                     return None
                 if answer.status == 200:
-                    return _schema_of(answer.data)
+                    return _schema_of(answer.body)
                 said = f"it answers {answer.status}"
             if time.monotonic() >= deadline:
                 raise Unreachable(f"schema registry (mapping.registry), schema {number}: {said}")
