@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -103,7 +104,7 @@ def bundle(**changes: object) -> Bundle:
     return unpack(packed(**changes))  # type: ignore[arg-type]  # the same keywords
 
 
-def fleet(model: Bundle | None = None, max_gap_s: float = 300.0, **limits: float) -> Fleet:
+def fleet(model: Bundle | None = None, max_gap_s: float = 300.0, **limits: Any) -> Fleet:
     """A fleet on the first partition; limits are those of `detection.fleet.Limits`."""
     return Fleet(model or bundle(), Origin("pumps", PUMPS, "topic-id"), Limits(max_gap_s, **limits))
 

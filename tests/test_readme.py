@@ -35,6 +35,8 @@ from sensord.daemon.swaps import AT_ONCE
 from sensord.detection.alerts import BESIDE_EPISODES, AlertChange, Kind, Severity, Status
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.devices import RING
+from sensord.detection.drift import AGAIN, SPAN
+from sensord.detection.episodes import LONG
 from sensord.detection.likeness import GROWN, GROWN_ELSEWHERE, OF_LEVELS, SIMILAR
 from sensord.metrics import Metrics, NotifierMetrics
 from sensord.model.bundle import Tuning
@@ -294,6 +296,10 @@ def test_the_numbers_are_the_code_s() -> None:
         f"{tuning.close_after} calm readings in a row close",
         f"Beyond {tuning.critical:g} times the threshold",
         f"not scored for {tuning.warm_up} readings",
+        f"lasted for {LONG} anomalous readings",
+        f"the scores of the last {RING // 2} readings",
+        f"every {AGAIN} readings after",
+        f"at most {SPAN} readings ahead",
         f"in its first {tuning.warm_up} readings",
         f"padded to {WAVE} rows",
         f"{RING} readings around the opening",

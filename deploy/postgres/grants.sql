@@ -17,7 +17,8 @@ GRANT SELECT ON sensord_schema
 GRANT SELECT, INSERT ON alerts, alert_events, dead_letters, gaps TO sensord_daemon;
 GRANT UPDATE (
     kind, status, severity, last_seen_at, closed_at, updated_at, score_peak, score_last, threshold, readings,
-    model_id, last_offset, close_reason, top_channels, evidence, suppressed_window, suppressed_like
+    model_id, last_offset, close_reason, top_channels, evidence, forecast, suppressed_window,
+    suppressed_like
 ) ON alerts TO sensord_daemon;
 GRANT SELECT, INSERT, UPDATE ON partition_progress, devices TO sensord_daemon;
 GRANT SELECT, INSERT, UPDATE, DELETE ON state_pages, shadow_pages TO sensord_daemon;
@@ -47,9 +48,9 @@ GRANT SELECT, INSERT ON incidents, incident_alerts, notices, sinks, deliveries T
 GRANT UPDATE (status, severity, closed_at) ON incidents TO sensord_notifier;
 GRANT USAGE ON SEQUENCE incidents_id_seq, notices_sequence_seq TO sensord_notifier;
 
--- People and dashboards: read all but the devices' state.
-GRANT SELECT ON alerts, alert_events, dead_letters, gaps, partition_progress, devices, bundles, bundle_moves, windows,
-    incidents, incident_alerts, notices, sinks, deliveries
+-- People, dashboards and the page: read everything.
+GRANT SELECT ON alerts, alert_events, dead_letters, gaps, partition_progress, state_pages, devices, bundles,
+    bundle_moves, windows, incidents, incident_alerts, notices, sinks, deliveries
     TO sensord_reader, sensord_operator;
 GRANT SELECT ON open_alerts, device_health, noisy_devices, model_precision TO sensord_reader, sensord_operator;
 

@@ -31,6 +31,7 @@ from sensord.store.alerts import AlertEvent, AlertFilter, AlertRow, Feedback, ac
 from sensord.store.alerts import accept as record_acceptance
 from sensord.store.alerts import feedback as record_feedback
 from sensord.store.alerts import show as find
+from sensord.store.schema import instant
 
 ID_SHOWN = 8  # characters
 EVIDENCE_CHANNELS = 3
@@ -196,6 +197,7 @@ def _facts(alert: AlertRow) -> list[tuple[str, str]]:
         ("closed", closed),
         ("score", f"{scores}; limit {figure(alert.threshold)}"),
         ("readings", str(alert.readings)),
+        ("forecast", forecast_text(alert)),
         ("bundle", alert.model_id),
         ("records", f"{alert.topic}[{alert.partition}] {alert.first_offset} to {alert.last_offset}, {alert.run}"),
         ("acknowledged", seen),
@@ -203,6 +205,14 @@ def _facts(alert: AlertRow) -> list[tuple[str, str]]:
         ("accepted", f"{alert.accepted_by} at {time_text(alert.accepted_at)}" if alert.accepted_by else ""),
         ("suppressed", _suppressed(alert)),
     ]
+
+
+def forecast_text(alert: AlertRow) -> str:
+    """Which limit a drift will reach, and when; "" where nothing is said."""
+    if (ahead := alert.forecast) is None:
+        return ""
+    at, earliest, latest = (time_text(instant(each)) for each in (ahead.at, ahead.earliest, ahead.latest))
+    return f"{ahead.channel} reaches {figure(ahead.limit)} at {at} UTC, nine in ten between {earliest} and {latest}"
 
 
 def _suppressed(alert: AlertRow) -> str:

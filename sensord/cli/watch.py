@@ -20,6 +20,7 @@ from sensord.daemon.supervisor import Supervisor
 from sensord.daemon.watchdog import Watchdog
 from sensord.detection.alerts import EVENTS, Kind
 from sensord.detection.fleet import Limits, make_ready
+from sensord.detection.forecast import Bounds
 from sensord.errors import BundleInvalid, ModelMissing
 from sensord.metrics import Metrics
 from sensord.model.signature import TrustedKeys
@@ -151,6 +152,8 @@ def _rules(settings: Settings, accept: Accept) -> Rules:
 
 
 def _fleet_rules(name: str, fleet: FleetSettings) -> FleetRules:
-    limits = Limits(fleet.max_gap_s, fleet.max_episode_s, fleet.silent_periods, fleet.max_future_s)
+    bounds = {name: Bounds(limit.low, limit.high) for name, limit in fleet.limits.items()}
+    patience = fleet.max_gap_s, fleet.max_episode_s, fleet.silent_periods, fleet.max_future_s
+    limits = Limits(*patience, bounds, fleet.horizon_s)
     lateness, span = (round(seconds * MICROSECONDS) for seconds in (fleet.allowed_lateness_s, fleet.align_s))
     return FleetRules(name, limits, fleet.max_devices, partial(decoder_of, fleet), lateness, span)

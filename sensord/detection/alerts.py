@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Self
 from uuid import UUID
 
+from sensord.detection.forecast import Forecast
+
 
 class Kind(StrEnum):
     """What sort of thing happened."""
@@ -59,7 +61,7 @@ class Status(StrEnum):
 
 
 class Severity(StrEnum):
-    """How far beyond the threshold the peak lies."""
+    """How urgent it is: by the peak beyond its limit, by how long it lasts and still rises, by a limit that is near."""
 
     WARNING = "warning"
     CRITICAL = "critical"
@@ -78,12 +80,14 @@ class ChannelShare:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The readings around the opening: at (n,) microseconds UTC; observed and expected n rows of channels."""
+    """The readings around the opening: at (n,) microseconds UTC; observed and expected n rows of channels; ratio (n,):
+    the score by its limit, empty in rows of before."""
 
     channels: tuple[str, ...]
     at: tuple[int, ...]
     observed: tuple[tuple[float | None, ...], ...]
     expected: tuple[tuple[float | None, ...], ...]
+    ratio: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ class Alert:
     first_offset: int
     last_offset: int
     close_reason: Reason | None
+    forecast: Forecast | None = None  # of an open drift
 
     def keeping(self, earlier: Self) -> Self:
         """This alert, with an earlier one's explanation and evidence where it brings none itself."""

@@ -13,6 +13,7 @@ from sensord.detection import episodes
 from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Run, Severity, Status
 from sensord.detection.devices import RING, Devices
 from sensord.detection.episodes import KINDS
+from sensord.detection.forecast import Forecast
 from sensord.model.bundle import Bundle
 from sensord.readings import Floats, Partition
 
@@ -91,11 +92,24 @@ class Chronicle:
 
     # --- drifts ------------------------------------------------------------------------------------------------------
 
-    def drifted(self, slot: int, observed: Floats, expected: Floats, share: NDArray[np.float64], limit: float) -> None:
+    def drifted(
+        self,
+        slot: int,
+        observed: Floats,
+        expected: Floats,
+        share: NDArray[np.float64],
+        limit: float,
+        ahead: Forecast | None,
+    ) -> None:
         """A device's level has gone too far, at a reading: observed, expected, and each channel's share, (channels,)
-        each. limit: how many times farther than usual is too far."""
+        each. limit: how many times farther than usual is too far. ahead: which limit it will reach, and when."""
         shares = self._explained(observed, expected, share)
-        self._add(self._drift(slot, limit, shares, self._evidence(slot)), "opened")
+        self._add(replace(self._drift(slot, limit, shares, self._evidence(slot)), forecast=ahead), "opened")
+
+    def drift_goes_on(self, slot: int, limit: float, ahead: Forecast | None, escalated: bool) -> None:
+        """A drift is still open. escalated: it has become critical."""
+        alert = replace(self._drift(slot, limit), forecast=ahead)
+        self._add(alert, *(("escalated",) if escalated else ()))
 
     def drift_over(self, slot: int, limit: float, reason: Reason) -> None:
         """A drift is over, as of the device's latest reading."""
@@ -122,7 +136,7 @@ class Chronicle:
             self._episode(slot, shares=shares, evidence=evidence),
             id=self.id_of_drift(slot),
             kind=Kind.DRIFT,
-            severity=Severity.WARNING,
+            severity=Severity.CRITICAL if d.drift_critical[slot] else Severity.WARNING,
             opened_at=int(d.drift_at[slot]),
             last_seen_at=int(d.last_at[slot]),
             score_first=peak,
@@ -245,6 +259,7 @@ class Chronicle:
             tuple(d.ring_at[slot, places].tolist()),
             tuple(tuple(map(_known, row)) for row in d.ring_observed[slot, places]),
             tuple(tuple(map(_known, row)) for row in d.ring_expected[slot, places]),
+            tuple(map(_known, d.ring_ratio[slot, places])),
         )
 
 

@@ -25,11 +25,11 @@ from sensord.readings import Floats, Integers
 
 PAGE = 1_024  # devices a page
 MAGIC = b"SNSDPAGE"
-STATE_FORMATS = (1, 2, 3)  # read; the last is written
+STATE_FORMATS = (1, 2, 3, 4)  # read; the last is written
 LEAST_CAPACITY = 64
 MOST_GROWTH = 16_384  # devices at once: 50 MB
 RING = 32  # last readings kept of each device
-RINGS = ("ring_at", "ring_observed", "ring_expected")
+RINGS = ("ring_at", "ring_observed", "ring_expected", "ring_ratio")
 EVENT = "event_"  # before an event channel's name: its column
 
 
@@ -40,7 +40,7 @@ class Field:
     name: str
     dtype: str
     shape: tuple[int, ...] = ()
-    initial: int = 0
+    initial: float = 0
     of_bundle: bool = False
 
 
@@ -100,11 +100,13 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
         Field("drift_offset", "<i8"),
         Field("drift_position", "<i4"),
         Field("drift_peak", "<f4"),
+        Field("drift_critical", "|b1"),
         # the ring of last readings, of which one row is touched at a time: last, so that all else lies together;
-        # expected is in channel units, as observed is
+        # expected is in channel units, as observed is; ratio: score by limit, NaN where there was no score
         Field(RINGS[0], "<i8", (RING,)),
         Field(RINGS[1], "<f4", (RING, channels)),
         Field(RINGS[2], "<f4", (RING, channels)),
+        Field(RINGS[3], "<f4", (RING,), initial=math.nan),
     )
 
 
@@ -164,6 +166,7 @@ class Devices:
     ring_at: Integers
     ring_observed: Floats
     ring_expected: Floats
+    ring_ratio: Floats
     phase: NDArray[np.uint8]
     kind: NDArray[np.uint8]
     first_kind: NDArray[np.uint8]
@@ -191,6 +194,7 @@ class Devices:
     drift_offset: Integers
     drift_position: NDArray[np.int32]
     drift_peak: Floats
+    drift_critical: NDArray[np.bool_]
 
     def __init__(self, channels: int, state_size: int) -> None:
         self.fields = fields(channels, state_size)
@@ -308,7 +312,9 @@ class Devices:
     def _lines(self) -> Lines:
         kinds: Mapping[str, Any] = self._block.dtype.fields or {}
         ring = [(kinds[name][1], kinds[name][0].itemsize // RING) for name in RINGS]
-        return Lines(self._block.ctypes.data, self._block.itemsize, kinds[RINGS[0]][1], (ring[0], ring[1], ring[2]))
+        return Lines(
+            self._block.ctypes.data, self._block.itemsize, kinds[RINGS[0]][1], (ring[0], ring[1], ring[2], ring[3])
+        )
 
     def _column(self, field: Field) -> NDArray[np.generic]:
         column: NDArray[np.generic] = getattr(self, field.name)

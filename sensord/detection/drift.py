@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensord.compiled import F32, compiled, inlined, plain
-from sensord.detection.scorer import Counts
+from sensord.detection.scorer import Counts, Flags
 from sensord.errors import BundleInvalid
 from sensord.readings import Floats, Integers
 
@@ -20,7 +20,8 @@ NAME = "drift"  # of its constants in a bundle
 SPAN = 2_000  # readings over which a level is averaged
 STEADY, OPEN = np.uint8(0), np.uint8(1)  # phases
 BACK = F32(0.5)  # of the limit, below which a drift is over
-DRIFTED, WENT_BACK, OUTLASTED = 256, 512, 1_024  # what a reading did: bits beside those of `episodes` and `intake`
+AGAIN = 256  # readings after which an open drift is looked at again
+DRIFTED, WENT_BACK, OUTLASTED, GOES_ON = 256, 512, 1_024, 2_048  # what a reading did: bits beside those of others
 ZERO = F32(0)
 
 
@@ -28,8 +29,8 @@ class Drifts(NamedTuple):
     """Columns of a device's state, a row a device.
 
     level and origin (n, channels): the slow mean of the scorer's baseline, and where it began, scaled. followed (n,):
-    readings that the level was followed, up to SPAN. Of the latest drift (n,): phase, where it began, and how far it
-    went at most.
+    readings that the level was followed, up to SPAN. Of the latest drift (n,): phase, where it began, how far it went
+    at most, and whether a limit is near.
     """
 
     drift_level: Floats
@@ -40,6 +41,7 @@ class Drifts(NamedTuple):
     drift_offset: Integers
     drift_position: Counts
     drift_peak: Floats
+    drift_critical: Flags
 
 
 class Wander(NamedTuple):
@@ -99,6 +101,7 @@ def advance(drifts: Drifts, slot: int, at: int, offset: int, position: int, far:
         drifts.drift_phase[slot] = OPEN
         drifts.drift_at[slot], drifts.drift_offset[slot], drifts.drift_position[slot] = at, offset, position
         drifts.drift_peak[slot] = far
+        drifts.drift_critical[slot] = False
         return DRIFTED
     drifts.drift_peak[slot] = max(drifts.drift_peak[slot], far)
     if far >= BACK * limit:

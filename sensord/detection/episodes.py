@@ -28,6 +28,8 @@ PLACES = np.array(
 )  # of each kind's event channel; -1: it has none
 
 OPENED, ESCALATED, CLOSED, MOVED, OVERDUE = 1, 2, 4, 8, 16  # what a reading did, as bits
+LONG = 64  # anomalous readings from which an episode that still rises is critical
+RISES = F32(1.1)  # times what the score was half a ring ago
 ZERO, UNKNOWN = F32(0), F32(np.nan)
 
 
@@ -179,6 +181,24 @@ def _escalate(e: Episodes, slot: int, rules: Rules) -> bool:
         return False
     e.critical[slot] = True
     return True
+
+
+@compiled
+def goes_on_rising(e: Episodes, slot: int, ratio: Floats, seen: int) -> int:
+    """Escalate an episode of the score that has lasted long and still gets worse: bits. Looked at twice in a ring of
+    last readings, whose younger half is held against the older. ratio (ring,): score by limit."""
+    half = len(ratio) // 2
+    lasts = e.phase[slot] == OPEN and e.kind[slot] == ANOMALY and e.readings[slot] >= LONG
+    if not lasts or e.critical[slot] or seen % half != 0:
+        return 0
+    younger, older = ZERO, ZERO
+    for back in range(half):
+        younger += ratio[(seen - 1 - back) % len(ratio)]
+        older += ratio[(seen - 1 - half - back) % len(ratio)]
+    if not younger > RISES * older:  # NaN, where there is no score, is no rise
+        return 0
+    e.critical[slot] = True
+    return ESCALATED
 
 
 @inlined

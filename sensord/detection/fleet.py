@@ -7,7 +7,7 @@ of the readings in their order, so replaying them from a snapshot gives the same
 from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from uuid import UUID
 
@@ -21,8 +21,9 @@ from sensord.detection.alerts import AlertChange, Reason
 from sensord.detection.channels.bank import constants_of
 from sensord.detection.chronicle import Chronicle, Origin
 from sensord.detection.devices import RING, Devices
-from sensord.detection.drift import DRIFTED, OUTLASTED, WENT_BACK
+from sensord.detection.drift import DRIFTED, GOES_ON, OUTLASTED, WENT_BACK
 from sensord.detection.episodes import CLOSED, ESCALATED, OPENED, OVERDUE
+from sensord.detection.forecast import Bounds, Forecast, Level, forecast
 from sensord.detection.intake import AGAIN, BROKEN, GAP
 from sensord.detection.scorer import Flags, Norms, Pace, shares
 from sensord.detection.silence import Absence, Patience, Silence
@@ -91,12 +92,15 @@ class Limits:
     max_gap_s: silence after which a device starts afresh. max_episode_s: after it an open episode is the new normal.
     silent_periods: sampling periods without a reading after which a device is silent; 0: never. max_future_s: how far a
     clock may be ahead. No silence is shorter than max_gap_s or max_future_s, or one fast clock would silence the rest.
+    bounds: what channels should stay between; horizon_s: a drift that reaches one of these within it is critical.
     """
 
     max_gap_s: float = 300.0
     max_episode_s: float = 86_400.0
     silent_periods: float = 0.0
     max_future_s: float = 0.0
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    horizon_s: float = 604_800.0
 
     def patience(self, period_s: float) -> Patience | None:
         """For silent devices at one reading every period_s; None where silence is no news."""
@@ -190,7 +194,7 @@ class Fleet:
             self._chronicle.closed(slot, Reason.CLEARED)
         if did & AGAIN:
             self._chronicle.seen_again(slot)
-        if did & (DRIFTED | WENT_BACK | OUTLASTED):
+        if did & (DRIFTED | WENT_BACK | OUTLASTED | GOES_ON):
             self._tell_drift(slot, did, batch.values[row], out.expected[row])
         if did & BROKEN:
             self._chronicle.closed(slot, Reason.RESET)
@@ -213,11 +217,33 @@ class Fleet:
             profile, levels = self._profile[slot], self.devices.state.drifts
             gone = (levels.drift_level[slot] - levels.drift_origin[slot]) * self.bundle.profiles.scale[profile]
             share = drift.shares(levels, slot, self._model.wander.usual[profile])
-            self._chronicle.drifted(slot, observed, expected - gone, share, self._drift_limit(slot))
+            ahead, _ = self._look_ahead(slot)
+            self._chronicle.drifted(slot, observed, expected - gone, share, self._drift_limit(slot), ahead)
+        if did & GOES_ON:
+            self._chronicle.drift_goes_on(slot, self._drift_limit(slot), *self._look_ahead(slot))
         if did & WENT_BACK:
             self._end_drift(slot, Reason.STEADY)
         if did & OUTLASTED:
             self._end_drift(slot, Reason.NEW_NORMAL)
+
+    def _look_ahead(self, slot: int) -> tuple[Forecast | None, bool]:
+        """Which limit a drifting device will reach, and whether it becomes critical by that."""
+        devices, bounds = self.devices, self._limits.bounds
+        if not bounds:
+            return None, False
+        profile, seen, now = self._profile[slot], int(devices.seen[slot]), int(devices.last_at[slot])
+        scale = self.bundle.profiles.scale[profile].astype(np.float64)
+        usual = self._model.wander.usual[profile] * scale
+        gone = (devices.baseline[slot] - devices.drift_origin[slot]) * scale
+        ahead = (devices.baseline[slot] - devices.drift_level[slot]) * scale
+        shown = means(devices.ring_observed[slot, : min(seen, RING)])
+        columns = zip(self.bundle.channels, shown.tolist(), gone.tolist(), ahead.tolist(), usual.tolist(), strict=True)
+        period = (now - int(devices.first_at[slot])) / max(seen - 1, 1)
+        found = forecast([Level(*each) for each in columns if each[1] == each[1]], bounds, drift.SPAN, now, period)
+        near = found is not None and found.at - now <= _us(self._limits.horizon_s)
+        escalated = near and not devices.drift_critical[slot]
+        devices.drift_critical[slot] |= near
+        return found, bool(escalated)
 
     def _drift_limit(self, slot: int) -> float:
         """0 where the bundle knows none: it has another one's drift to close."""
@@ -447,6 +473,13 @@ class Fleet:
         self.devices.load(pages)
         self._find([])
         self._watch_anew()
+
+
+def means(values: Floats) -> NDArray[np.float64]:
+    """Each channel's mean over those readings (n, channels) that have it; NaN where none has."""
+    had = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(had, values, 0).sum(0, np.float64) / had.sum(0))
 
 
 def make_ready(bundle: Bundle) -> None:

@@ -27,6 +27,7 @@ CALM, OPEN = episodes.CALM, episodes.OPEN
 LIMIT, UNKNOWN = scorer.RESIDUAL_LIMIT, F32(np.nan)
 
 _call, _advance, _break_off = episodes.call, episodes.advance, episodes.break_off
+_goes_on_rising = episodes.goes_on_rising
 _judge, _expect_next, _head, _restart = scorer.judge, scorer.expect_next, scorer.head, scorer.restart
 _judge_events = bank.judge
 _follow_level, _far, _advance_drift = drift.follow, drift.distance, drift.advance
@@ -43,6 +44,7 @@ class Presence(NamedTuple):
     ring_at: Integers
     ring_observed: Floats
     ring_expected: Floats
+    ring_ratio: Floats
     accepting: Flags
     moved: Flags  # an open episode only went on, since alerts were last asked for
     touched: Flags  # by page: changed since the last snapshot
@@ -55,7 +57,7 @@ class Lines(NamedTuple):
     first: int
     row: int
     always: int
-    ring: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    ring: tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 class State(NamedTuple):
@@ -156,17 +158,21 @@ def _drift(score: np.float32, state: State, slot: int, profile: int, where: epis
         return 0
     far = _far(drifts, slot, wander.usual[profile])
     did = _advance_drift(drifts, slot, where.at, where.offset, where.position, far, wander.limit[profile])
-    if drifts.drift_phase[slot] == drift.OPEN and where.at - drifts.drift_at[slot] > model.rules.longest:
-        did |= drift.OUTLASTED
+    if drifts.drift_phase[slot] == drift.OPEN:
+        if where.at - drifts.drift_at[slot] > model.rules.longest:
+            did |= drift.OUTLASTED
+        elif did == 0 and state.presence.seen[slot] % drift.AGAIN == 0:
+            did |= drift.GOES_ON
     return did
 
 
 @inlined
-def _remember(x: Floats, at: int, presence: Presence, slot: int, expected: Floats) -> None:
+def _remember(x: Floats, at: int, presence: Presence, slot: int, expected: Floats, ratio: np.float32) -> None:
     place = presence.seen[slot] % presence.ring_at.shape[1]
     presence.ring_at[slot, place] = at
     copy(x, presence.ring_observed[slot, place])
     copy(expected, presence.ring_expected[slot, place])
+    presence.ring_ratio[slot, place] = ratio
     if presence.seen[slot] == 0:
         presence.first_at[slot] = at
     presence.last_at[slot] = at
@@ -245,10 +251,11 @@ def take(
                 return place, GAP
             _restart(memory, slot)
         score, limit, alarmed = _detect(x, at, state, slot, model, profile, desk)
-        _remember(x, at, presence, slot, desk.room.expected)
+        _remember(x, at, presence, slot, desk.room.expected, score / limit)
         called = _call(score, limit, alarmed, desk.verdicts)
         where = episodes.Place(at, batch.offsets[row], batch.positions[row])
         did = _advance(state.episodes, slot, where, called, score, limit, desk.verdicts, model.rules)
+        did |= _goes_on_rising(state.episodes, slot, presence.ring_ratio[slot], presence.seen[slot])
         did |= _drift(score, state, slot, profile, where, model)
         presence.touched[slot // model.page] = True
 

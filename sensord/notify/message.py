@@ -8,9 +8,11 @@ from typing import Any
 
 from sensord.clock import MICROSECONDS
 from sensord.detection.alerts import ChannelShare, Status
+from sensord.detection.forecast import Forecast
 from sensord.store.alerts import AlertRow
 from sensord.store.incidents import IncidentRow, Notice
 from sensord.store.notices import NoticeRow
+from sensord.store.schema import instant
 
 NAMED = 5  # devices that a title or a text names
 MOST = 100  # alerts that one body holds: the worst; of the others it tells the number
@@ -66,7 +68,17 @@ def story(alert: AlertRow) -> str:
     since = f"{alert.opened_at:%Y-%m-%d %H:%M:%S} UTC"
     until = "" if alert.closed_at is None else f", until {alert.closed_at:%H:%M:%S}"
     why = "; ".join(_channel(share) for share in alert.top_channels[:2])
-    return f"{alert.device_id}: {alert.kind.value.replace('_', ' ')}, {how} since {since}{until}. {why}".rstrip(". ")
+    ahead = "" if alert.forecast is None else f"; reaches {alert.forecast.limit:g} {_when(alert.forecast)}"
+    return f"{alert.device_id}: {alert.kind.value.replace('_', ' ')}, {how} since {since}{until}. {why}{ahead}".rstrip(
+        ". "
+    )
+
+
+def _when(ahead: Forecast) -> str:
+    at, earliest, latest = (
+        instant(each).strftime("%Y-%m-%d %H:%M") for each in (ahead.at, ahead.earliest, ahead.latest)
+    )
+    return f"about {at} UTC (between {earliest} and {latest})"
 
 
 def _channel(share: ChannelShare) -> str:

@@ -159,6 +159,23 @@ class MappingSettings(Group):
         return self
 
 
+class LimitSettings(Group):
+    """What a channel should stay between, in its unit."""
+
+    low: float | None = Field(None, allow_inf_nan=False)
+    """Below it, it should not go."""
+    high: float | None = Field(None, allow_inf_nan=False)
+    """Above it, it should not go."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.low is None and self.high is None:
+            raise ValueError("give low, high or both")
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError("low must be below high")
+        return self
+
+
 class FleetSettings(Group):
     """One fleet: devices of one kind."""
 
@@ -186,6 +203,10 @@ class FleetSettings(Group):
     """Format of a record's value: our own; any JSON or MessagePack, by mapping; or that of another system."""
     mapping: MappingSettings = Field(default_factory=MappingSettings)
     """Where messages say what; not for json."""
+    limits: dict[str, LimitSettings] = Field(default_factory=dict)
+    """What channels should stay between, in their units: {temperature = {high = 95.0}}. Drifts are forecast to it."""
+    horizon_s: Seconds = 604_800.0
+    """A drift that is forecast to reach a limit within so many seconds is critical."""
     align_s: float = Field(0.0, ge=0, le=3_600)
     """For messages with one channel each: over how long those of a device are one reading, seconds; 0: never."""
 
@@ -202,6 +223,9 @@ class FleetSettings(Group):
         strange = sorted(set(self.units) - set(self.channels)) if self.channels is not None else []
         if strange:
             raise ValueError(f"units names {', '.join(strange)}, which channels does not")
+        strange = sorted(set(self.limits) - set(self.channels)) if self.channels is not None else []
+        if strange:
+            raise ValueError(f"limits names {', '.join(strange)}, which channels does not")
         return self
 
 

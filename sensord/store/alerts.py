@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, Select, and_, bindparam, false, func, insert, not_, or_, select, update
 
 from sensord.detection.alerts import Alert, AlertChange, ChannelShare, Evidence, Kind, Reason, Run, Severity, Status
+from sensord.detection.forecast import Forecast
 from sensord.errors import NotFound
 from sensord.readings import Partition
 from sensord.store import suppression
@@ -67,6 +68,7 @@ class AlertRow:
     suppressed_window: int | None
     suppressed_like: UUID | None
     schema_version: int
+    forecast: Forecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +389,7 @@ def figures(alert: Alert, now: datetime) -> dict[str, object]:
         "model_id": alert.model_id,
         "last_offset": alert.last_offset,
         "close_reason": None if alert.close_reason is None else alert.close_reason.value,
+        "forecast": alert.forecast,
         **{name: value for name, value in grounds.items() if value is not None},
     }
 

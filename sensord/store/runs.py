@@ -16,7 +16,7 @@ from sensord.store.database import insert_into, reading, writing
 from sensord.store.schema import alerts, instant, microseconds
 
 AT_ONCE = 500  # rows of a transaction: other writers wait no longer
-GROUNDS = {"top_channels", "evidence"}  # JSON, which PostgreSQL doesn't compare; they follow from the rest
+GROUNDS = {"top_channels", "evidence", "forecast"}  # JSON, which PostgreSQL doesn't compare; they follow from the rest
 TIMES = ("opened_at", "last_seen_at", "closed_at")
 
 

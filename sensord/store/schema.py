@@ -105,6 +105,7 @@ alerts = Table(
     Column("schema_version", Integer, nullable=False),
     Column("suppressed_window", BigInteger),  # the window that it opened in
     Column("suppressed_like", Uuid),  # the alert that a person called a false alarm, and that it looks like
+    Column("forecast", JSON(none_as_null=True)),  # of an open drift: which limit it will reach, and when
 )
 _is_open = text("status = 'open'")
 Index("ix_alerts_open", alerts.c.severity, alerts.c.opened_at, sqlite_where=_is_open, postgresql_where=_is_open)

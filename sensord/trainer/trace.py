@@ -48,7 +48,8 @@ def _blank_drifts(channels: int) -> drift.Drifts:
     level, origin = np.zeros((2, 1, channels), np.float32)
     followed, position = np.zeros((2, 1), np.int32)
     at, offset = np.zeros((2, 1), np.int64)
-    return drift.Drifts(level, origin, followed, np.zeros(1, np.uint8), at, offset, position, np.zeros(1, np.float32))
+    phase, peak, critical = np.zeros(1, np.uint8), np.zeros(1, np.float32), np.zeros(1, np.bool_)
+    return drift.Drifts(level, origin, followed, phase, at, offset, position, peak, critical)
 
 
 def trace(

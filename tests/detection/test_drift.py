@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sensord.detection.alerts import Alert, Kind, Reason, Run, Status
+from sensord.detection.alerts import Alert, Kind, Reason, Run, Severity, Status
 from sensord.detection.drift import NAME, SPAN, wander_of
 from sensord.detection.fleet import Fleet, Limits
+from sensord.detection.forecast import Bounds, Forecast
 from sensord.errors import BundleInvalid
 from sensord.model.bundle import Bundle
 from sensord.readings import Floats
@@ -184,3 +185,57 @@ def test_a_device_of_its_own_level_drifts_from_that() -> None:
 def test_constants_that_make_no_sense_are_refused(constants: Floats, message: str) -> None:
     with pytest.raises(BundleInvalid, match=message):
         wander_of({NAME: constants}, 2)
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def near(horizon_s: float, **bounds: Bounds) -> Fleet:
+    return Fleet(aware(), fleet().origin, Limits(bounds=bounds, horizon_s=horizon_s))
+
+
+def wear(n: int, to: float) -> Floats:
+    """A channel that is worn the faster the more it is worn."""
+    values = noise(n, 1)
+    values[:, 0] += np.float32(to) * np.exp(np.linspace(-8, 0, n, dtype=np.float32))
+    return values
+
+
+def test_a_drift_says_when_a_limit_will_be_reached_and_is_critical_when_that_is_near() -> None:
+    one = near(3_600.0, heat=Bounds(high=6.0))
+    values = np.concatenate((noise(HEALTHY), wear(20_000, 9.0)))
+    reached = HEALTHY + int(np.flatnonzero(9.0 * np.exp(np.linspace(-8, 0, 20_000)) >= 6.0)[0])
+    told_at: list[tuple[int, Forecast]] = []
+    severities: list[Severity] = []
+    events: list[str] = []
+    for start in range(0, reached, 100):
+        one.observe(readings(values[start : start + 100], first=start))
+        for change in one.changes():
+            if change.alert.kind is Kind.DRIFT:
+                events += change.events
+                severities.append(change.alert.severity)
+                if change.alert.forecast:
+                    told_at.append((start, change.alert.forecast))
+        one.settle()
+    assert events == ["opened", "escalated"]
+    assert severities[0] is Severity.WARNING
+    assert severities[-1] is Severity.CRITICAL
+    last_second = readings(values[:1], first=reached).at[0]
+    assert len(told_at) >= 3
+    for _, found in told_at:
+        assert (found.channel, found.limit) == ("heat", 6.0)
+        assert found.earliest <= last_second <= found.latest
+
+
+def test_a_drift_that_goes_nowhere_near_a_limit_forecasts_nothing() -> None:
+    one = near(DAY_S, heat=Bounds(low=-50.0), load=Bounds(high=50.0))
+    [drift] = told(one, np.concatenate((noise(HEALTHY), ageing(20_000, 3.0)))).values()
+    assert (drift.forecast, drift.severity) == (None, Severity.WARNING)
+
+
+def test_a_drift_that_is_over_forecasts_nothing_any_more() -> None:
+    one = near(DAY_S, heat=Bounds(high=6.0))
+    home = ageing(20_000, -3.0) + np.array((3.0, 0), np.float32)
+    back = np.concatenate((noise(HEALTHY), ageing(20_000, 3.0), home, noise(9_000, 5)))
+    [drift] = [alert for alert in told(one, back).values() if alert.kind is Kind.DRIFT]
+    assert (drift.status, drift.forecast) == (Status.CLOSED, None)

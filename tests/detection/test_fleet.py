@@ -11,9 +11,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from sensord.detection import episodes
 from sensord.detection import fleet as fleets
 from sensord.detection.alerts import Alert, AlertChange, Kind, Reason, Severity, Status
-from sensord.detection.devices import MAGIC, PAGE
+from sensord.detection.devices import MAGIC, PAGE, RING
 from sensord.detection.fleet import EVIDENCE_AGAIN, Fleet, Outcome
 from sensord.errors import StateUnreadable
 from sensord.model.bundle import Tuning
@@ -304,6 +305,60 @@ def test_a_far_larger_peak_escalates_once() -> None:
     [change] = one.changes()
     assert change.events == ("opened", "escalated")
     assert change.alert.severity is Severity.CRITICAL
+
+
+def opened(ratios: Floats, readings_so_far: int, seen: int) -> Fleet:
+    """A device in the midst of an episode, whose last scores were these, in limits."""
+    one = fleet()
+    devices, ring = one.devices, len(ratios)
+    devices.find(["pump-1"])
+    devices.phase[0], devices.kind[0], devices.readings[0] = episodes.OPEN, episodes.ANOMALY, readings_so_far
+    devices.ring_ratio[0, np.arange(seen - ring, seen) % ring] = ratios
+    return one
+
+
+RISES = np.linspace(1.0, 1.6, RING, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "readings_so_far", "critical"),
+    [
+        (RISES, episodes.LONG, True),
+        (RISES, episodes.LONG - 1, False),
+        (RISES[::-1], episodes.LONG, False),
+        (np.full(RING, 1.5, np.float32), episodes.LONG, False),
+        (np.full(RING, np.nan, np.float32), episodes.LONG, False),
+    ],
+    ids=["lasts and rises", "too short", "falls", "stays", "has no score"],
+)
+def test_what_lasts_and_still_rises_becomes_critical_once(ratios: Floats, readings_so_far: int, critical: bool) -> None:
+    seen = 7 * RING + RING // 2
+    one = opened(ratios, readings_so_far, seen)
+    columns = one.devices.state.episodes
+    assert bool(episodes.goes_on_rising(columns, 0, one.devices.ring_ratio[0], seen)) is critical
+    assert bool(one.devices.critical[0]) is critical
+    assert not episodes.goes_on_rising(columns, 0, one.devices.ring_ratio[0], seen)
+
+
+def test_a_slow_fault_that_goes_on_rising_is_critical_before_its_peak_says_so() -> None:
+    one = fleet()
+    slow = healthy(220)
+    slow[60:, 1] += np.linspace(2, 4.7, 160, dtype=np.float32)
+    one.observe(readings(slow))
+    [change] = one.changes()
+    assert change.events == ("opened", "escalated")
+    assert change.alert.severity is Severity.CRITICAL
+    assert change.alert.score_peak < one.bundle.manifest.tuning.critical * change.alert.threshold
+
+
+def test_the_ring_remembers_each_score_in_limits() -> None:
+    one = fleet()
+    seen = one.observe(readings(np.concatenate((healthy(50), faulty(6)))))
+    kept = one.devices.ring_ratio[0, np.arange(56 - RING, 56) % RING]
+    np.testing.assert_array_equal(kept, (seen.score / seen.limit)[-RING:])
+    [change] = one.changes()
+    assert change.alert.evidence is not None
+    assert len(change.alert.evidence.ratio) == len(change.alert.evidence.at)
 
 
 def test_two_alerts_of_one_record_have_two_ids() -> None:

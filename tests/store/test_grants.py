@@ -136,7 +136,7 @@ def test_doctor_finds_what_the_daemon_would_lack(roles: Roles) -> None:
     assert missing_rights(roles["daemon"]) == []
     lacking = missing_rights(roles["reader"])
     assert "INSERT on alerts" in lacking
-    assert "SELECT on state_pages" in lacking
+    assert "UPDATE on state_pages" in lacking
     assert "SELECT on alerts" not in lacking
 
 
