@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 from sensord.errors import SensordError
 
@@ -38,7 +38,7 @@ def call(
         return asyncio.run(_call(method, url, timeout_s, headers or {}, body))
     except TimeoutError as error:
         raise NoAnswer(f"no answer within {timeout_s:g} s") from error
-    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError, ValueError) as error:
         raise NoAnswer(f"no answer: {type(error).__name__}") from error
 
 
@@ -46,7 +46,7 @@ async def _call(method: str, url: str, timeout_s: float, headers: Mapping[str, s
     trusted = ssl.create_default_context() if url.startswith("https:") else False
     async with (
         asyncio.timeout(timeout_s),
-        httpx.AsyncClient(timeout=None, verify=trusted) as client,  # noqa: S113  # the line above
+        httpx2.AsyncClient(timeout=None, verify=trusted) as client,  # the line above
         client.stream(method, url, headers=dict(headers), content=body) as answer,
     ):
         said = bytearray()

@@ -18,7 +18,7 @@ SHORTEST_SECRET = 4  # characters; shorter ones would tear up words that give no
 
 # Libraries that speak of steps at INFO. None may ever go down to DEBUG: kafka prints the SASL password there.
 CHATTY = ("kafka", "alembic", "sqlalchemy", "asyncio")
-TELLING = ("httpx", "httpcore")  # whose lines hold the addresses of sinks
+TELLING = ("httpx2", "httpcore2", "uvicorn")  # whose lines hold the addresses of sinks, or say what we say ourselves
 
 
 def configure(level: str, form: str, secrets: Collection[str] = (), stream: TextIO | None = None) -> None:

@@ -14,18 +14,8 @@ from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.contract import Past
 from sensord.detection.chronicle import Origin
 from sensord.detection.fleet import Fleet, Limits
-from sensord.model.bundle import (
-    FORMAT_VERSION,
-    Bundle,
-    Channel,
-    HistoryRange,
-    Manifest,
-    Packed,
-    Profiles,
-    Tuning,
-    pack,
-    unpack,
-)
+from sensord.model.bundle import Bundle, Packed, Profiles, pack, unpack
+from sensord.model.manifest import FORMAT_VERSION, Channel, HistoryRange, Manifest, Tuning
 from sensord.model.network import Network, NetworkShape
 from sensord.readings import Floats, Partition, RawRecord, Readings, Record
 

@@ -39,7 +39,7 @@ from sensord.detection.drift import AGAIN, SPAN
 from sensord.detection.episodes import LONG
 from sensord.detection.likeness import GROWN, GROWN_ELSEWHERE, OF_LEVELS, SIMILAR
 from sensord.metrics import Metrics, NotifierMetrics
-from sensord.model.bundle import Tuning
+from sensord.model.manifest import Tuning
 from sensord.model.network import WAVE
 from sensord.notify.sinks import signature
 from sensord.readings import DeadLetter, Partition, Record

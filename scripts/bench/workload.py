@@ -17,7 +17,8 @@ from kafka import KafkaProducer
 from sensord.clock import MICROSECONDS
 from sensord.detection.channels.contract import Past
 from sensord.detection.channels.spike import BLOCK, BLOCKS, Spike
-from sensord.model.bundle import FORMAT_VERSION, Channel, HistoryRange, Manifest, Packed, Profiles, Tuning, pack
+from sensord.model.bundle import Packed, Profiles, pack
+from sensord.model.manifest import FORMAT_VERSION, Channel, HistoryRange, Manifest, Tuning
 from sensord.model.network import Network, NetworkShape
 from sensord.readings import Floats
 from sensord.settings import KafkaSettings

@@ -11,19 +11,7 @@ from sensord.cli.alert_filters import filter_options
 from sensord.cli.alerts_many import export, stats, tail
 from sensord.cli.context import engine_of, settings_of
 from sensord.cli.options import OneOf, by_option
-from sensord.cli.output import (
-    Column,
-    Format,
-    console,
-    figure,
-    format_option,
-    limit_option,
-    printable,
-    time_text,
-    write,
-    write_object,
-    write_table,
-)
+from sensord.cli.output import Column, Format, console, format_option, limit_option, write, write_object, write_table
 from sensord.cli.sparkline import extent, sparkline
 from sensord.clock import MICROSECONDS, SystemClock
 from sensord.detection.alerts import ChannelShare, Evidence, Severity, Status
@@ -32,6 +20,7 @@ from sensord.store.alerts import accept as record_acceptance
 from sensord.store.alerts import feedback as record_feedback
 from sensord.store.alerts import show as find
 from sensord.store.schema import instant
+from sensord.texts import figure, printable, time_text
 
 ID_SHOWN = 8  # characters
 EVIDENCE_CHANNELS = 3

@@ -12,17 +12,7 @@ import msgspec
 from sensord.cli.alert_filters import filter_options
 from sensord.cli.context import engine_of, settings_of
 from sensord.cli.options import OneOf
-from sensord.cli.output import (
-    Column,
-    Format,
-    figure,
-    format_option,
-    limit_option,
-    printable,
-    time_text,
-    write,
-    write_all,
-)
+from sensord.cli.output import Column, Format, format_option, limit_option, write, write_all
 from sensord.detection.alerts import Severity
 from sensord.store import Engine
 from sensord.store.alert_queries import (
@@ -36,6 +26,7 @@ from sensord.store.alert_queries import (
     stream_alerts,
 )
 from sensord.store.alerts import AlertFilter, AlertRow
+from sensord.texts import figure, printable, time_text
 
 COUNTS = (
     Column[AlertCount]("alerts of", lambda row: row.name),

@@ -3,8 +3,9 @@
 import click
 
 from sensord.cli.context import engine_of, settings_of
-from sensord.cli.output import Column, Format, format_option, limit_option, time_text, write
+from sensord.cli.output import Column, Format, format_option, limit_option, write
 from sensord.store.dead_letters import DeadLetterRow, list_dead_letters
+from sensord.texts import time_text
 
 PAYLOAD_SHOWN = 80  # bytes
 

@@ -3,8 +3,9 @@
 import click
 
 from sensord.cli.context import engine_of, settings_of
-from sensord.cli.output import Column, Format, format_option, limit_option, time_text, write
+from sensord.cli.output import Column, Format, format_option, limit_option, write
 from sensord.store.devices import DeviceRow, list_devices
+from sensord.texts import time_text
 
 COLUMNS = (
     Column[DeviceRow]("device", lambda row: row.device_id),

@@ -13,7 +13,7 @@ from sensord.cli.options import Time
 from sensord.cli.recordings import Report, file_options, microseconds
 from sensord.clock import MICROSECONDS
 from sensord.errors import SettingsInvalid
-from sensord.model.bundle import Tuning
+from sensord.model.manifest import Tuning
 from sensord.settings import Settings
 from sensord.stream.files import FileOptions, read_tables
 from sensord.stream.formats.decoder import decoder_of

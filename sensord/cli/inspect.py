@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from sensord.cli.context import settings_of
-from sensord.cli.output import Column, figure, write_table
+from sensord.cli.output import Column, write_table
 from sensord.errors import HistoryUnusable
 from sensord.readings import Partition, RawRecord, Record
 from sensord.settings import FleetSettings, Settings
@@ -18,6 +18,7 @@ from sensord.stream.decoders import Decoded
 from sensord.stream.formats.decoder import decoder_of
 from sensord.stream.formats.guess import Guess, guess
 from sensord.stream.ranges import latest
+from sensord.texts import figure
 
 PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 

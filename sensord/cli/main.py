@@ -18,6 +18,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "run": Entry("sensord.cli.run:run", "Watch the fleets: readings in from Kafka, alerts into the database."),
     "alerts": Entry("sensord.cli.alerts:alerts", "List and show alerts, acknowledge them, say what they were."),
+    "web": Entry("sensord.cli.web:web", "Serve the page: fleets by health, alerts and why, bundles, status."),
     "report": Entry("sensord.cli.period_report:report", "Write a page about a week, or any stretch of time."),
     "notify": Entry("sensord.cli.notify:notify", "Tell webhooks, Alertmanager, Kafka and others of alerts."),
     "notices": Entry("sensord.cli.notices:notices", "List what sinks were told, and what waits."),

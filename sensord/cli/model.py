@@ -9,21 +9,12 @@ import msgspec
 from sensord.cli.context import engine_of, settings_of
 from sensord.cli.lazy import Entry, LazyGroup
 from sensord.cli.options import by_option
-from sensord.cli.output import (
-    Column,
-    Format,
-    console,
-    format_option,
-    limit_option,
-    printable,
-    time_text,
-    write,
-    write_object,
-)
+from sensord.cli.output import Column, Format, console, format_option, limit_option, write, write_object
 from sensord.clock import SystemClock
 from sensord.errors import ModelMissing
 from sensord.settings import Settings
 from sensord.store.registry import BundleRow, Move, Registry, Stage, StoredBundle, Verdict
+from sensord.texts import printable, time_text
 
 CURRENT, SHADOW = "current", "shadow"
 

@@ -12,13 +12,14 @@ from sensord.cli.differences.comparison import Comparison, Side, since_then
 from sensord.cli.differences.telling import report_option, teller
 from sensord.cli.model import CURRENT, SHADOW, fleet_of, fleet_option
 from sensord.cli.options import Time
-from sensord.cli.output import Format, format_option, limit_option, time_text
+from sensord.cli.output import Format, format_option, limit_option
 from sensord.detection.alerts import Run
 from sensord.errors import NotFound
 from sensord.store import Engine
 from sensord.store.devices import DeviceRow, list_devices
 from sensord.store.registry import Move, Registry, Stage
 from sensord.store.runs import Window, alerts_of
+from sensord.texts import time_text
 
 LIVE, REPLAY = Run.LIVE.value, Run.REPLAY.value
 ALIKE = {LIVE: (LIVE, SHADOW), REPLAY: (REPLAY, REPLAY)}  # the runs of the first bundle and of the second

@@ -4,11 +4,12 @@ import click
 
 from sensord.cli.context import engine_of, settings_of
 from sensord.cli.notify import wanted_of
-from sensord.cli.output import Column, Format, format_option, limit_option, printable, time_text, write
+from sensord.cli.output import Column, Format, format_option, limit_option, write
 from sensord.detection.alerts import Status
 from sensord.notify.message import story
 from sensord.store.incidents import IncidentRow, incident, list_incidents
 from sensord.store.notices import DeliveryRow, Outcome, list_deliveries
+from sensord.texts import printable, time_text
 
 STYLES = {Outcome.DELIVERED: "green", Outcome.WAITING: "yellow", Outcome.REFUSED: "bold red"}
 DELIVERIES = (

@@ -7,10 +7,8 @@ an empty cell. What devices sent is shown to people without its control characte
 import csv
 import json
 import sys
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TextIO, TypeVar
 
@@ -22,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sensord.cli.options import OneOf
+from sensord.texts import printable
 
 Row = TypeVar("Row")
 UNLIMITED = 10_000  # characters: what reads a pipe has no width
@@ -141,20 +140,3 @@ def write_table(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
     for row in rows:
         table.add_row(*(Text(printable(column.text(row)), style=column.style(row)) for column in columns))
     out.print(table)
-
-
-def printable(text: str) -> str:
-    """The text with everything escaped that could steer a terminal."""
-    return "".join(
-        sign.encode("unicode_escape").decode() if unicodedata.category(sign)[0] == "C" else sign for sign in text
-    )
-
-
-def time_text(at: datetime | None) -> str:
-    """UTC to the second."""
-    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
-
-
-def figure(value: float | None) -> str:
-    """Four significant digits."""
-    return "" if value is None else f"{value:.4g}"

@@ -6,13 +6,13 @@ from datetime import date, timedelta
 from html import escape
 from statistics import median, quantiles
 
-from sensord.cli.output import figure, printable, time_text
-from sensord.cli.report.parts import Box, badge, duration, summary, table, whole_page
+from sensord.cli.report.parts import Box, badge, summary, table, whole_page
 from sensord.detection.alerts import Evidence, Severity, Status
 from sensord.store.alert_queries import AlertCount, By
 from sensord.store.alerts import AlertRow
 from sensord.store.period import GapRow, Period, Population
 from sensord.store.registry import BundleRow
+from sensord.texts import duration, figure, printable, time_text
 
 CURVE = (220, 34)  # of an alert's channel, in pixels
 MOST_DAYS = 92  # that get a bar each

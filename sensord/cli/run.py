@@ -23,10 +23,11 @@ log = structlog.get_logger()
 @click.option(
     "--accept-bad", is_flag=True, help="Go on where more than half of 1,000 readings are bad: dead letters they are."
 )
+@click.option("--web", is_flag=True, help="Serve the page too, at http.host and http.port.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes that share the partitions. [1]")
 @click.option("--worker", type=click.IntRange(min=0), hidden=True, help="Which of several this one is.")
 @click.pass_context
-def run(ctx: click.Context, accept_gap: bool, accept_bad: bool, workers: int, worker: int | None) -> None:
+def run(ctx: click.Context, accept_gap: bool, accept_bad: bool, web: bool, workers: int, worker: int | None) -> None:
     """Watch the fleets: readings in from Kafka, alerts into the database.
 
     TERM or INT drains and exits with 0; a second one ends at once. What stops the daemon for good has exit code 69
@@ -36,6 +37,8 @@ def run(ctx: click.Context, accept_gap: bool, accept_bad: bool, workers: int, wo
     settings = settings_of(ctx)
     if not settings.fleets:
         raise SettingsInvalid('no fleet: add [fleets.NAME] with topics = ["TOPIC"] to the settings')
+    if web and settings.http.port is None:
+        raise SettingsInvalid("--web: set http.port, which the page is served at")
     if workers > 1:
         ctx.exit(_share(ctx, settings, workers))
     supervisor = _supervisor(alone=worker is None)
@@ -43,9 +46,8 @@ def run(ctx: click.Context, accept_gap: bool, accept_bad: bool, workers: int, wo
     stop.listen()
     from sensord.cli.watch import Accept, watch  # noqa: PLC0415  # seconds and hundreds of megabytes
 
-    drained = watch(
-        settings, Accept(accept_gap, accept_bad), stop, supervisor, lambda: _reload(ctx, supervisor), worker or 0
-    )
+    accept = Accept(accept_gap, accept_bad)
+    drained = watch(settings, accept, stop, supervisor, lambda: _reload(ctx, supervisor), worker or 0, web)
     if not drained:
         ctx.exit(EXIT_FAILURE)
 
@@ -57,7 +59,10 @@ def _share(ctx: click.Context, settings: Settings, workers: int) -> int:
     root = ctx.find_root().params
     arguments = ["--config", str(root["config"])] if root["config"] is not None else []
     arguments += ["--traceback"] if root["traceback"] else []
-    arguments += ["run", *(f"--{name.replace('_', '-')}" for name in ("accept_gap", "accept_bad") if ctx.params[name])]
+    arguments += [
+        "run",
+        *(f"--{name.replace('_', '-')}" for name in ("accept_gap", "accept_bad", "web") if ctx.params[name]),
+    ]
     return Workers(workers, _work, arguments, _supervisor(alone=True)).run()
 
 

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 import click
 
 from sensord.cli.histories import Asked
-from sensord.cli.output import Column, Format, figure, write_object, write_table
+from sensord.cli.output import Column, Format, write_object, write_table
 from sensord.settings import variable
+from sensord.texts import figure
 from sensord.trainer.search.choice import Choice
 from sensord.trainer.search.found import Ended, Found, Tried
 from sensord.trainer.search.merit import Figures

@@ -1,14 +1,16 @@
 """Builds one daemon out of its settings, and lets it run. Used by `run`."""
 
 import gc
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 import torch
 
+from sensord.cli.web import served
 from sensord.clock import MICROSECONDS, SystemClock
 from sensord.daemon.health import Health, HealthServer
 from sensord.daemon.loop import FleetRules, Loop, Rules
@@ -52,18 +54,19 @@ def watch(
     supervisor: Supervisor,
     reload: Callable[[], None],
     worker: int = 0,
+    page: bool = False,
 ) -> bool:
     """Build the daemon and let it run until it is asked to stop; True if everything was committed.
 
     reload: what is to be done when it is asked to reload, beside looking for bundles. worker: which of several on this
-    command line it is.
+    command line it is. page: it serves that too.
     """
     torch.set_num_threads(1)  # a fixed number: scores must not depend on the machine's load
     daemon, clock = settings.daemon, SystemClock()
     trusted = TrustedKeys.read(settings.model.trusted_keys)
     watchdog, metrics = Watchdog(clock, daemon.watchdog_s, on_tick=supervisor.alive), Metrics()
     health = Health(watchdog, metrics)
-    with HealthServer(health, settings.http.host, settings.http.port, worker), lock_for_daemon(settings.store.full_url):
+    with _answering(settings, health, worker, page), lock_for_daemon(settings.store.full_url):
         engine = open_engine(settings.store.full_url)
         try:
             connect_within(engine, daemon.start_timeout_s)
@@ -109,6 +112,22 @@ def watch(
                 source.close()
         finally:
             engine.dispose()
+
+
+@contextmanager
+def _answering(settings: Settings, health: Health, worker: int, page: bool) -> Iterator[None]:
+    """Answer whoever watches the process, and whoever wants to see the page."""
+    http = settings.http
+    if not page or http.port is None:
+        with HealthServer(health, http.host, http.port, worker):
+            yield
+        return
+    engine = open_engine(settings.store.full_url)  # of its own: the loop waits for nobody who looks
+    try:
+        with served(settings, engine, health.answer, http.host, http.port and http.port + worker):
+            yield
+    finally:
+        engine.dispose()
 
 
 def _spare_what_stays() -> None:

@@ -6,10 +6,11 @@ import click
 
 from sensord.cli.context import engine_of, settings_of
 from sensord.cli.options import OneOf, Time, by_option
-from sensord.cli.output import Column, Format, format_option, limit_option, time_text, write
+from sensord.cli.output import Column, Format, format_option, limit_option, write
 from sensord.clock import SystemClock
 from sensord.store.suppression import add_window, remove_window
 from sensord.store.windows import Window, WindowKind, list_windows
+from sensord.texts import time_text
 
 COLUMNS = (
     Column[Window]("id", lambda row: str(row.id), right=True),

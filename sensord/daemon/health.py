@@ -41,6 +41,16 @@ class Health:
     def __post_init__(self) -> None:
         self.metrics.ready.set_function(lambda: not self.obstacles())
 
+    def answer(self, path: str) -> tuple[HTTPStatus, bytes, str] | None:
+        """What is said to whoever asks for a path: status, body and kind; None where it is none of these."""
+        if path == "/metrics":
+            return HTTPStatus.OK, self.metrics.exposition(), CONTENT_TYPE
+        asked = {"/livez": self.alive, "/readyz": self.ready}
+        if path not in asked:
+            return None
+        status, text = asked[path]()
+        return status, text.encode(), TEXT
+
     def alive(self) -> tuple[HTTPStatus, str]:
         age, limit = self.watchdog.age_s, self.watchdog.limit_s
         if age > limit:
@@ -96,20 +106,10 @@ def _server(health: Health, host: str, port: int, setting: str) -> ThreadingHTTP
         sys_version = ""
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                self._answer(HTTPStatus.OK, health.metrics.exposition(), CONTENT_TYPE)
-            elif path == "/livez":
-                self._say(*health.alive())
-            elif path == "/readyz":
-                self._say(*health.ready())
-            else:
-                self._say(HTTPStatus.NOT_FOUND, "there are /livez, /readyz and /metrics\n")
+            nothing = HTTPStatus.NOT_FOUND, b"there are /livez, /readyz and /metrics\n", TEXT
+            self._answer(*(health.answer(self.path.partition("?")[0]) or nothing))
 
         do_HEAD = do_GET  # noqa: N815  # the library's way of naming
-
-        def _say(self, status: HTTPStatus, text: str) -> None:
-            self._answer(status, text.encode(), TEXT)
 
         def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
             self.send_response(status)

@@ -8,24 +8,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.bank import state_widths
+from sensord.detection.device_pages import STATE_FORMATS, Header, open_page, sealed_page
 from sensord.detection.drift import Drifts
 from sensord.detection.episodes import Episodes
 from sensord.detection.intake import NEVER, Lines, Presence, State
-from sensord.detection.pages import seal, unseal
 from sensord.detection.scorer import Memory
 from sensord.errors import StateUnreadable
 from sensord.memory import in_large_pages
 from sensord.readings import Floats, Integers
 
 PAGE = 1_024  # devices a page
-MAGIC = b"SNSDPAGE"
-STATE_FORMATS = (1, 2, 3, 4)  # read; the last is written
 LEAST_CAPACITY = 64
 MOST_GROWTH = 16_384  # devices at once: 50 MB
 RING = 32  # last readings kept of each device
@@ -110,11 +107,6 @@ def fields(channels: int, state_size: int) -> tuple[Field, ...]:
     )
 
 
-class _PageHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    columns: tuple[tuple[str, str, tuple[int, ...]], ...]
-    device_ids: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some devices, as they are until one of them is touched. rows: (n,), structured; a part of the store."""
@@ -130,10 +122,8 @@ class Page:
     def sealed(self) -> bytes:
         """As it is stored."""
         columns = tuple((field.name, field.dtype, field.shape) for field in self.fields)
-        header = msgspec.json.encode(_PageHeader(columns, self.device_ids))
         body = b"".join(np.ascontiguousarray(self.rows[field.name]).tobytes() for field in self.fields)
-        sizes = np.array([STATE_FORMATS[-1], len(header), len(body)], "<u4").tobytes()
-        return seal(MAGIC, sizes + header + body)
+        return sealed_page(Header(columns, self.device_ids), body)
 
 
 class Devices:
@@ -349,9 +339,9 @@ class Devices:
         for expected, (number, page) in enumerate(sorted(pages.items())):
             if number != expected:
                 raise StateUnreadable(f"state page {expected} is missing (found {sorted(pages)})")
-            self._load_page(number, *_open_page(number, page))
+            self._load_page(number, *open_page(number, page))
 
-    def _load_page(self, number: int, version: int, header: _PageHeader, body: memoryview) -> None:
+    def _load_page(self, number: int, version: int, header: Header, body: memoryview) -> None:
         """An older version's page may lack columns: their initial values stand."""
         mine = {(field.name, field.dtype, field.shape): field for field in self.fields}
         lacking = version == STATE_FORMATS[-1] and len(header.columns) != len(mine)
@@ -385,19 +375,3 @@ class Devices:
 def _row_bytes(field: Field) -> int:
     kind: DTypeLike = field.dtype
     return np.dtype(kind).itemsize * math.prod(field.shape)
-
-
-def _open_page(number: int, page: bytes) -> tuple[int, _PageHeader, memoryview]:
-    """A page's format, header and body. Raises StateUnreadable."""
-    content = unseal(MAGIC, page, f"state page {number}", least=12)
-    version, header_size, body_size = np.frombuffer(content, "<u4", 3).tolist()
-    if version not in STATE_FORMATS:
-        known = " and ".join(map(str, STATE_FORMATS))
-        raise StateUnreadable(f"state page {number} has format {version}; this version reads {known}")
-    if len(content) != 12 + header_size + body_size:
-        raise StateUnreadable(f"state page {number} is cut short")
-    try:
-        header = msgspec.json.decode(content[12 : 12 + header_size], type=_PageHeader)
-    except (ValueError, RecursionError) as error:
-        raise StateUnreadable(f"state page {number} has no readable header: {error}") from error
-    return version, header, content[12 + header_size :]

@@ -15,7 +15,7 @@ from sensord.detection.alerts import Kind
 from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.bank import Verdicts
 from sensord.detection.scorer import Counts, Flags
-from sensord.model.bundle import Tuning
+from sensord.model.manifest import Tuning
 from sensord.readings import Floats, Integers
 
 CALM, PENDING, OPEN, CLEARING = np.uint8(0), np.uint8(1), np.uint8(2), np.uint8(3)

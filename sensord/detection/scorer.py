@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensord.compiled import F32, copy, inlined, plain
-from sensord.model.bundle import Profiles, Tuning
+from sensord.model.bundle import Profiles
+from sensord.model.manifest import Tuning
 from sensord.model.network import INPUT_LIMIT
 from sensord.model.steps import Weights, Work, step, work_for
 from sensord.readings import Floats

@@ -8,6 +8,7 @@ from sensord.settings.groups import (
     FleetSettings,
     HttpSettings,
     KafkaSettings,
+    LimitSettings,
     LogSettings,
     MappingSettings,
     ModelSettings,
@@ -16,6 +17,7 @@ from sensord.settings.groups import (
     SinkSettings,
     StoreSettings,
     TrainerSettings,
+    WebSettings,
 )
 from sensord.settings.sources import DEFAULT, Loaded, load, load_with_origins, supervisor_socket, variable
 
@@ -25,6 +27,7 @@ __all__ = [
     "FleetSettings",
     "HttpSettings",
     "KafkaSettings",
+    "LimitSettings",
     "Loaded",
     "LogSettings",
     "MappingSettings",
@@ -34,6 +37,7 @@ __all__ = [
     "SinkSettings",
     "StoreSettings",
     "TrainerSettings",
+    "WebSettings",
     "load",
     "load_with_origins",
     "supervisor_socket",

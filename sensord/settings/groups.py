@@ -265,6 +265,23 @@ class HttpSettings(Group):
     """Port of /livez, /readyz and /metrics; 0: any, see the log; absent: none. Each of --workers takes the next one."""
 
 
+class WebSettings(Group):
+    """The page: who may see it, and who may answer alerts on it."""
+
+    host: str = "127.0.0.1"
+    """Address that `sensord web` listens at; with `run --web` it is http.host."""
+    port: int = Field(8080, ge=0, le=65_535)
+    """Port that `sensord web` listens at; 0: any, see the log. With `run --web` it is http.port."""
+    token: SecretStr | None = Field(None, min_length=16)
+    """What people log in with to answer alerts, and programs send as Bearer; best given as the file `web__token`."""
+    public: bool = False
+    """Whether whoever reaches the page may read it without the token."""
+
+    def readable(self, host: str) -> bool:
+        """Whether a page at this address is read by those alone who are meant to."""
+        return self.token is not None or self.public or host in ("127.0.0.1", "::1", "localhost")
+
+
 class LogSettings(Group):
     """What goes to stderr, and how."""
 
@@ -375,6 +392,7 @@ class Settings(BaseSettings):
     fleets: dict[FleetName, FleetSettings] = Field(default_factory=dict)
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     trainer: TrainerSettings = Field(default_factory=TrainerSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
@@ -406,7 +424,11 @@ class Settings(BaseSettings):
 
     def secrets(self) -> frozenset[str]:
         """Every password in every spelling, for whoever has to keep them out of sight."""
-        held = [secret.get_secret_value() for secret in (self.kafka.sasl_password, self.store.password) if secret]
+        held = [
+            secret.get_secret_value()
+            for secret in (self.kafka.sasl_password, self.store.password, self.web.token)
+            if secret
+        ]
         held.append(_split(self.store.url).password or "")
         held += [fleet.mapping.registry.get_secret_value() for fleet in self.fleets.values() if fleet.mapping.registry]
         for sink in self.sinks.values():

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy import ColumnElement, Engine, String, case, cast, column, func, select
 
-from sensord.detection.alerts import Kind, Severity, Status
+from sensord.detection.alerts import Kind, Run, Severity, Status
 from sensord.store.alerts import AlertEvent, AlertFilter, AlertRow, Feedback, narrowed
 from sensord.store.database import reading, row_as
 from sensord.store.schema import alert_events, alerts
@@ -92,6 +92,27 @@ def stream_alerts(engine: Engine, filters: AlertFilter) -> Iterator[AlertRow]:
     with reading(engine) as connection:
         for row in connection.execution_options(yield_per=AT_ONCE).execute(chosen):
             yield row_as(AlertRow, row)
+
+
+def alerts_of_device(engine: Engine, fleet: str, device_id: str, limit: int) -> list[AlertRow]:
+    """A device's alerts of the live run, suppressed ones too, the last opened first. Raises StoreUnavailable."""
+    a = alerts.c
+    mine = a.fleet == fleet, a.device_id == device_id, a.run == Run.LIVE.value
+    chosen = select(alerts).where(*mine).order_by(a.opened_at.desc(), a.id).limit(limit)
+    with reading(engine) as connection:
+        return [row_as(AlertRow, row) for row in connection.execute(chosen)]
+
+
+def neighbours(engine: Engine, alert: AlertRow) -> tuple[AlertRow | None, AlertRow | None]:
+    """The same device's alerts of the same run before and after this one. Raises StoreUnavailable."""
+    a = alerts.c
+    same = a.fleet == alert.fleet, a.device_id == alert.device_id, a.run == alert.run, a.id != alert.id
+    earlier = select(alerts).where(*same, a.opened_at <= alert.opened_at).order_by(a.opened_at.desc(), a.id).limit(1)
+    later = select(alerts).where(*same, a.opened_at > alert.opened_at).order_by(a.opened_at, a.id).limit(1)
+    with reading(engine) as connection:
+        rows = [connection.execute(chosen).one_or_none() for chosen in (earlier, later)]
+        before, after = (None if row is None else row_as(AlertRow, row) for row in rows)
+        return before, after
 
 
 def happenings(engine: Engine, filters: AlertFilter, after: int, seen: Set[int]) -> list[Happening]:

@@ -16,7 +16,8 @@ import numpy as np
 from sensord import spill
 from sensord.detection.baselines import Expectation
 from sensord.detection.scorer import Flags
-from sensord.model.bundle import Profiles, Tuning
+from sensord.model.bundle import Profiles
+from sensord.model.manifest import Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats
 from sensord.trainer.heads import Normal, Wide, foresight, head_equations

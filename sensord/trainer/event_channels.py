@@ -15,7 +15,8 @@ from sensord.detection.channels import EVENT_CHANNELS
 from sensord.detection.channels.bank import highest_scores
 from sensord.detection.channels.contract import EventChannel, Past
 from sensord.detection.scorer import RESIDUAL_LIMIT
-from sensord.model.bundle import Profiles, Tuning
+from sensord.model.bundle import Profiles
+from sensord.model.manifest import Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats, Integers
 from sensord.trainer.holes import WHOLE, Breaks

@@ -7,18 +7,8 @@ import msgspec
 import torch
 
 from sensord.detection.baselines import BASELINES, Expectation
-from sensord.model.bundle import (
-    FORMAT_VERSION,
-    Bundle,
-    Channel,
-    HistoryRange,
-    Manifest,
-    Packed,
-    Profiles,
-    Tuning,
-    pack,
-    unpack,
-)
+from sensord.model.bundle import Bundle, Packed, Profiles, pack, unpack
+from sensord.model.manifest import FORMAT_VERSION, Channel, HistoryRange, Manifest, Tuning
 from sensord.model.network import Network
 from sensord.readings import Floats
 from sensord.trainer.calibrate import calibrate, held_out_error

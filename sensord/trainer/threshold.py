@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from sensord import spill
-from sensord.model.bundle import Tuning
+from sensord.model.manifest import Tuning
 from sensord.readings import Floats
 from sensord.trainer.tail import Tail
 

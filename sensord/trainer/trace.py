@@ -10,7 +10,8 @@ from sensord import spill
 from sensord.compiled import compiled, copy, plain
 from sensord.detection import drift, scorer
 from sensord.detection.scorer import Flags, Memory, Norms, Pace, Room
-from sensord.model.bundle import Profiles, Tuning
+from sensord.model.bundle import Profiles
+from sensord.model.manifest import Tuning
 from sensord.model.network import Network
 from sensord.model.steps import Weights, weights_of
 from sensord.readings import Floats

@@ -46,6 +46,7 @@ VALUES: dict[str, Mapping[str, Any]] = {
             "sinks": {"ops": {"kind": "webhook", "url": "https://ops.example/hook"}},
         },
         "notify": {"enabled": True, "storeUrl": "postgresql://notifier@db/sensord", "existingSecret": "notifier"},
+        "web": {"enabled": True, "storeUrl": "postgresql://operator@db/sensord", "existingSecret": "operator"},
         "trainer": {"storeUrl": "postgresql://trainer@db/sensord", "existingSecret": "trainer"},
         "existingSecret": "passwords",
         "daemon": {
@@ -313,6 +314,7 @@ def test_trainer_and_notifier_may_be_other_users_than_the_daemon(chart: Chart) -
         "migrate": (None, "owner"),
         "train": ("postgresql://trainer@db/sensord", "trainer"),
         "notify": ("postgresql://notifier@db/sensord", "notifier"),
+        "web": ("postgresql://operator@db/sensord", "operator"),
     }
 
 
@@ -363,12 +365,10 @@ def test_probes_ask_what_the_daemon_answers_and_give_a_drain_its_time(made: list
     assert pod["terminationGracePeriodSeconds"] > DaemonSettings().drain_timeout_s + Pace().commit_interval_s
     [port] = [port for port in container["ports"] if port["name"] == "http"]
     assert {"name": "SENSORD_HTTP__PORT", "value": str(port["containerPort"])} in container["env"]
-    service, *others = of_kind(made, "Service")
-    assert [one["metadata"]["name"] for one in others] == [one["metadata"]["name"] for one in notifiers(made)]
+    [service] = [one for one in of_kind(made, "Service") if one["metadata"]["name"] == daemon["spec"]["serviceName"]]
     labels = daemon["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
     assert daemon["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    assert service["metadata"]["name"] == daemon["spec"]["serviceName"]
 
 
 def notifiers(made: list[Manifest]) -> list[Manifest]:
@@ -385,6 +385,18 @@ def test_whoever_tells_is_asked_too(chart: Chart) -> None:
     assert paths == {"livenessProbe": "/livez", "readinessProbe": "/readyz"}
     [service] = [one for one in of_kind(made, "Service") if one["metadata"]["name"] == notifier["metadata"]["name"]]
     assert service["spec"]["selector"].items() <= notifier["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_the_page_is_reached_through_its_service(chart: Chart) -> None:
+    made = chart.render("everything")
+    [page] = [one for one in of_kind(made, "Deployment") if one["metadata"]["name"].endswith("-web")]
+    [service] = [one for one in of_kind(made, "Service") if one["metadata"]["name"] == page["metadata"]["name"]]
+    labels = page["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert page["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    container = page["spec"]["template"]["spec"]["containers"][0]
+    assert [port["name"] for port in container["ports"]] == [service["spec"]["ports"][0]["targetPort"]]
+    assert {"name": "SENSORD_WEB__PORT", "value": str(container["ports"][0]["containerPort"])} in container["env"]
 
 
 def test_the_base_is_the_chart_s_daemon(chart: Chart, kustomized: dict[str, list[Manifest]]) -> None:

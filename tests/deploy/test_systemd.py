@@ -12,7 +12,9 @@ import pytest
 from sensord.settings import DaemonSettings
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
-SERVICES = ("sensord.service", "sensord@.service", "sensord-train.service", "sensord-notify.service")
+SERVICES = (
+    "sensord.service", "sensord@.service", "sensord-train.service", "sensord-notify.service", "sensord-web.service",
+)  # fmt: skip
 EXPOSURE = 2.0  # of 10, at most
 
 if shutil.which("systemd-analyze") is None:
@@ -60,7 +62,14 @@ def test_a_line_that_it_does_not_understand_would_be_noticed(root: Path, unit: s
 
 
 @pytest.mark.parametrize(
-    "service", ["sensord.service", "sensord@pumps.service", "sensord-train.service", "sensord-notify.service"]
+    "service",
+    [
+        "sensord.service",
+        "sensord@pumps.service",
+        "sensord-train.service",
+        "sensord-notify.service",
+        "sensord-web.service",
+    ],
 )
 def test_a_service_is_hardly_exposed(root: Path, service: str) -> None:
     done = analyze(root, "security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", service)

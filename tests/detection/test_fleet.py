@@ -14,10 +14,11 @@ from msgspec import structs
 from sensord.detection import episodes
 from sensord.detection import fleet as fleets
 from sensord.detection.alerts import Alert, AlertChange, Kind, Reason, Severity, Status
-from sensord.detection.devices import MAGIC, PAGE, RING
+from sensord.detection.device_pages import MAGIC, glimpse, has_device
+from sensord.detection.devices import PAGE, RING
 from sensord.detection.fleet import EVIDENCE_AGAIN, Fleet, Outcome
 from sensord.errors import StateUnreadable
-from sensord.model.bundle import Tuning
+from sensord.model.manifest import Tuning
 from sensord.model.steps import ELSEWHERE, weights_of
 from sensord.readings import Floats, Integers, Readings
 from tests.builders import QUICK, bundle, fleet, readings
@@ -524,3 +525,18 @@ def test_an_open_episode_goes_on_under_another_bundle() -> None:
     assert closed.alert.id == opened.alert.id
     assert closed.events[-1] == "closed"
     assert not closed.is_new
+
+
+def test_a_glimpse_of_a_page_shows_a_device_s_last_readings_without_its_bundle() -> None:
+    one, values = fleet(), np.concatenate((healthy(50), faulty(6)))
+    seen = one.observe(readings(values, ["pump-1", "pump-2"] * 28))
+    [page] = one.pages().values()
+    mine = np.arange(1, 56, 2)
+    found = glimpse(0, page, "pump-2")
+    assert found is not None
+    np.testing.assert_array_equal(found.observed, values[mine].astype(np.float32))
+    np.testing.assert_array_equal(found.ratio, (seen.score / seen.limit)[mine])
+    assert (len(found.at), found.expected.shape) == (28, (28, 2))
+    assert glimpse(0, page, "pump-3") is None
+    assert [has_device(0, page[:4_096], name) for name in ("pump-1", "pump-3")] == [True, False]
+    assert has_device(0, page[:100], "pump-1") is None

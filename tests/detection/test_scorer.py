@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from sensord.detection.scorer import Flags, Memory, Norms, Pace, Room, along, distance, judge, shares
-from sensord.model.bundle import Profiles, Tuning
+from sensord.model.bundle import Profiles
 from sensord.model.cells import EwmaCell
+from sensord.model.manifest import Tuning
 from sensord.model.steps import weights_of
 from sensord.readings import Floats
 from sensord.trainer.trace import trace

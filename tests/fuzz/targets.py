@@ -10,12 +10,14 @@ import msgspec
 import numpy as np
 
 from sensord.detection.channels.bank import constants_of
-from sensord.detection.devices import MAGIC, STATE_FORMATS, Devices, _open_page
+from sensord.detection.device_pages import MAGIC, STATE_FORMATS, glimpse, has_device, open_page
+from sensord.detection.devices import Devices
 from sensord.detection.pages import CHECKSUM, seal
 from sensord.detection.reorder import MAGIC as REORDER_MAGIC
 from sensord.detection.reorder import REORDER_PAGE, Reorder
 from sensord.errors import BundleInvalid, BundleUntrusted, SensordError, StateUnreadable
-from sensord.model.bundle import Packed, parse_manifest, unpack
+from sensord.model.bundle import Packed, unpack
+from sensord.model.manifest import parse_manifest
 from sensord.model.signature import SIGNATURE_FORMAT, Signature, parse_signature
 from sensord.readings import Partition, Readings, Record
 from sensord.stream.dead_letters import DETAIL_LIMIT, LETTERS_LIMIT, PAYLOAD_LIMIT, Reason
@@ -173,8 +175,19 @@ def _read_page(rng: random.Random) -> None:
         body = mutated(rng, _BODIES) if part >= 0.8 else body
         sizes = np.array([rng.choice(STATE_FORMATS), len(header), len(body)], "<u4").tobytes()
         page = seal(MAGIC, sizes + header + body)
-    _open_page(0, page)  # most are refused here, before there need be a store
+    open_page(0, page)  # most are refused here, before there need be a store
     Devices(2, 8).load({0: page})
+
+
+def _look_at_page(rng: random.Random) -> None:
+    which = rng.randrange(len(_PAGES))
+    header, body = _HEADERS[which], _BODIES[which]
+    header = mutated(rng, _HEADERS) if rng.random() < 0.8 else header
+    body = mutated(rng, _BODIES) if rng.random() < 0.3 else body
+    sizes = np.array([rng.choice(STATE_FORMATS), len(header), len(body)], "<u4").tobytes()
+    page = seal(MAGIC, sizes + header + body)
+    has_device(0, page[: rng.randrange(len(page))], "pump-1")
+    glimpse(0, page, "pump-1")
 
 
 def _waiting() -> bytes:
@@ -203,5 +216,6 @@ TARGETS: Sequence[Target] = (
     Target("bundle", _read_bundle, (BundleInvalid,)),
     Target("signature", _read_signature, (BundleUntrusted,)),
     Target("state", _read_page, (StateUnreadable,)),
+    Target("glimpse", _look_at_page, (StateUnreadable,)),
     Target("waiting", _read_waiting, (StateUnreadable,)),
 )

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from sensord.errors import BundleInvalid
-from sensord.model.bundle import MANIFEST_FILE, SIGNATURE_FILE, WEIGHTS_FILE, Bundle, Packed, parse_manifest, unpack
+from sensord.model.bundle import MANIFEST_FILE, SIGNATURE_FILE, WEIGHTS_FILE, Bundle, Packed, unpack
+from sensord.model.manifest import parse_manifest
 from tests.builders import honest, packed
 
 GOOD = packed(device_ids=("pump-1", "pümp 2"))

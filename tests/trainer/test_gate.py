@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from sensord.model.bundle import Bundle, Channel
+from sensord.model.bundle import Bundle
+from sensord.model.manifest import Channel
 from sensord.simulate import FleetPlan, simulate
 from sensord.trainer.confirmed import confirmed
 from sensord.trainer.fit import FitOptions

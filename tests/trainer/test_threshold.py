@@ -6,7 +6,7 @@ import pytest
 from sensord.detection.channels.bank import Verdicts
 from sensord.detection.devices import Devices
 from sensord.detection.episodes import OPENED, Place, Rules, advance, call
-from sensord.model.bundle import Tuning
+from sensord.model.manifest import Tuning
 from sensord.readings import Floats
 from sensord.trainer.threshold import AlarmBudget, HeldOut, calm_scores, level_for
 

@@ -7,11 +7,11 @@ from html import escape
 from sensord.cli.demo.findings import Findings, Track, rows_between
 from sensord.cli.demo.truth import PlantedFault
 from sensord.cli.demo.wording import clock, ending, from_to
-from sensord.cli.output import figure
 from sensord.cli.report.charts import Event, Line, Picture, around, draw
-from sensord.cli.report.parts import badge, duration, legend
+from sensord.cli.report.parts import badge, legend
 from sensord.store.alerts import AlertRow
 from sensord.store.schema import microseconds
+from sensord.texts import duration, figure
 from sensord.trainer.events import GRACE_READINGS
 
 CHANNELS_SHOWN = 3

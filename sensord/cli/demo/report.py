@@ -12,10 +12,10 @@ from sensord.cli.demo.cards import cards
 from sensord.cli.demo.findings import Findings
 from sensord.cli.demo.truth import PlantedFault
 from sensord.cli.demo.wording import because, clock, ending, from_to
-from sensord.cli.output import figure
-from sensord.cli.report.parts import Box, badge, duration, link, summary, table, whole_page
+from sensord.cli.report.parts import Box, badge, link, summary, table, whole_page
 from sensord.store.alerts import AlertRow
 from sensord.store.schema import microseconds
+from sensord.texts import duration, figure
 
 
 def page(findings: Findings, facts: Sequence[str], progress: Callable[[int, int], None] = lambda done, of: None) -> str:

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from sensord.cli.demo.findings import Findings
 from sensord.cli.demo.wording import because, clock
-from sensord.cli.output import console, figure
-from sensord.cli.report.parts import duration
+from sensord.cli.output import console
 from sensord.store.alerts import AlertRow
+from sensord.texts import duration, figure
 
 COLUMNS = (
     "device",

@@ -10,10 +10,10 @@ import numpy as np
 from sensord.cli.differences.comparison import Fact
 from sensord.cli.model import find
 from sensord.cli.model_files import packed_of
-from sensord.cli.output import figure, time_text
 from sensord.model.bundle import Bundle, unpack
 from sensord.store.registry import BundleRow, Registry
 from sensord.store.schema import instant
+from sensord.texts import figure, time_text
 
 
 @dataclass(frozen=True, slots=True)

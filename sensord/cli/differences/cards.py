@@ -7,13 +7,13 @@ import numpy as np
 
 from sensord.cli.differences.comparison import Change, Comparison
 from sensord.cli.differences.wording import because
-from sensord.cli.output import figure, time_text
 from sensord.cli.report.charts import Event, Line, Picture, draw
 from sensord.cli.report.parts import badge
 from sensord.detection.alerts import Alert, Evidence, Kind
 from sensord.detection.differences import end_of
 from sensord.readings import Floats
 from sensord.store.schema import instant
+from sensord.texts import figure, time_text
 
 CHANNELS_SHOWN = 3
 NAMES = ("first", "second")  # of a picture's rows: the bundle's place

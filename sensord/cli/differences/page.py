@@ -6,10 +6,10 @@ from html import escape
 from sensord.cli.differences.cards import anchor, card
 from sensord.cli.differences.comparison import Change, Comparison, Side, counts_of
 from sensord.cli.differences.wording import because, headline, per_day
-from sensord.cli.output import figure, time_text
 from sensord.cli.report.parts import Box, legend, summary, table, whole_page
 from sensord.detection.alerts import Alert
 from sensord.store.schema import instant
+from sensord.texts import figure, time_text
 
 PICTURES = 60  # at most, as many of one change as of the other where there are that many
 SUBTITLE = (

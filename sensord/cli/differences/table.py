@@ -7,7 +7,8 @@ import click
 
 from sensord.cli.differences.comparison import Comparison, Count, Fact, Row, Side, counts_of, rows_of
 from sensord.cli.differences.wording import because, headline, per_day
-from sensord.cli.output import Column, Format, figure, time_text, write, write_object, write_table
+from sensord.cli.output import Column, Format, write, write_object, write_table
+from sensord.texts import figure, time_text
 
 ID_SHOWN = 8  # characters
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from sensord.cli.differences.comparison import Comparison, Side
-from sensord.cli.output import figure
 from sensord.detection.alerts import ChannelShare
+from sensord.texts import figure
 
 CHANNELS_NAMED = 2
 

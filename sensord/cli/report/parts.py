@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from html import escape
 from pathlib import Path
 
@@ -84,14 +83,3 @@ def badge(mood: str, text: str) -> str:
 def link(device: str) -> str:
     """To the device's card."""
     return f'<a href="#{escape(device)}">{escape(device)}</a>'
-
-
-def duration(span: timedelta) -> str:
-    """Minutes and seconds, or days and hours, as people say them."""
-    seconds = round(abs(span).total_seconds())
-    sign = "−" if span < timedelta(0) else ""
-    if seconds >= 86_400:
-        return f"{sign}{seconds // 86_400} d {seconds % 86_400 // 3_600} h"
-    if seconds >= 7_200:
-        return f"{sign}{seconds // 3_600} h {seconds % 3_600 // 60:02d} min"
-    return f"{sign}{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{sign}{seconds} s"

@@ -16,7 +16,8 @@ from sensord.clock import MICROSECONDS
 from sensord.detection.alerts import Alert
 from sensord.detection.baselines import Expectation
 from sensord.detection.fleet import Observation
-from sensord.model.bundle import Bundle, Tuning
+from sensord.model.bundle import Bundle
+from sensord.model.manifest import Tuning
 from sensord.model.network import Network
 from sensord.trainer.calibrate import Calibration, calibrate
 from sensord.trainer.evaluation.cases import Case, judged_from

@@ -1,0 +1,1 @@
+"""The page: fleets by health, alerts and why, devices, bundles, how things stand, and answers. Built by `cli`."""
