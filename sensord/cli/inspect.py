@@ -15,7 +15,7 @@ from sensord.errors import HistoryUnusable
 from sensord.readings import Partition, RawRecord, Record
 from sensord.settings import FleetSettings, Settings
 from sensord.stream.decoders import Decoded
-from sensord.stream.formats.decoder import decoder_of
+from sensord.stream.formats.decoder import decoder_of, read_through
 from sensord.stream.formats.guess import Guess, guess
 from sensord.stream.ranges import latest
 from sensord.texts import figure
@@ -63,7 +63,7 @@ def inspect(ctx: click.Context, source: str, sample: int, fleet: str) -> None:
         )
     proposed = found.fleet(source if not Path(source).exists() else "TOPIC")
     click.echo(_toml(fleet, proposed, found))
-    _tell(found, decoder_of(proposed, tuple(found.channels)).decode(Partition(source, 0), records))
+    _tell(found, read_through(decoder_of(proposed, tuple(found.channels)), Partition(source, 0), records))
 
 
 def _records(settings: Settings, source: str, sample: int) -> Sequence[RawRecord]:

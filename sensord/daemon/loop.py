@@ -32,7 +32,7 @@ from sensord.metrics import Metrics
 from sensord.model.bundle import Bundle
 from sensord.readings import Partition, RawRecord, parts
 from sensord.store.progress import Checkpoint, Claim, Progress
-from sensord.stream.decoders import Decoded, Decoder
+from sensord.stream.decoders import GLOSSARY_PAGE, Decoded, Decoder
 from sensord.stream.source import Batch, Bounds, Source
 
 log = structlog.get_logger()
@@ -231,6 +231,7 @@ class Loop:
         for shard, told in feeding.result():
             for progressed in told:
                 self._metrics.progressed(shard.name, progressed)
+                self._metrics.left_out(shard.name, progressed.left_out)
                 self._swaps.observed(shard, progressed)
             if shard.held:
                 self._hold(shard)
@@ -341,13 +342,16 @@ class Loop:
             align.load(held)
         if waiting := pages.pop(REORDER_PAGE, None):
             reorder.load(waiting)
+        decoder = rules.decoder(bundle.channels)
+        glossary = decoder.glossary()
+        if said := pages.pop(GLOSSARY_PAGE, None):
+            glossary = glossary.load(said)
         fleet.load(pages)
         fleet.devices.settle()
         shadow = self._shadow(claim, rules, bundle)
         beginning = self._source.bounds([claim.partition])[claim.partition].beginning
         live_from = beginning if claim.next_offset is None else claim.next_offset
         position = live_from if claim.state_offset is None else claim.state_offset
-        decoder = rules.decoder(bundle.channels)
         shard = Shard(
             name=rules.name,
             partition=claim.partition,
@@ -362,6 +366,7 @@ class Loop:
             align=align,
             reorder=reorder,
             decoder=decoder,
+            glossary=glossary,
             stored_model=claim.model_id,
             shadow=shadow,
             stored_shadow=None if claim.shadow is None else claim.shadow.model_id,

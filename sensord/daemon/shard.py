@@ -18,7 +18,7 @@ from sensord.model.bundle import Bundle
 from sensord.readings import DeadLetter, Partition, RawRecord, Readings
 from sensord.store.devices import DeviceSeen
 from sensord.store.progress import Checkpoint, Claim, LaterSnapshot, Shadow, Snapshot, Standing
-from sensord.stream.decoders import Decoded, Decoder
+from sensord.stream.decoders import Decoded, Decoder, Glossary
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Progressed:
     observation: Observation
     dead_letters: Sequence[DeadLetter]
     replayed: int
+    left_out: int = 0  # of what only now could be read: what holds nothing of the fleet's channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Shard:
     align: Align
     reorder: Reorder
     decoder: Decoder
+    glossary: Glossary
     stored_model: str | None  # bundle of the database's snapshot: what is committed on top of it is replayed with it
     shadow: Fleet | None = None
     stored_shadow: str | None = None  # the same of the shadow
@@ -111,9 +113,13 @@ class Shard:
     def feed(self, decoded: Decoded, end: int) -> Progressed | None:
         """Observe what follows on from the position, up to the record before `end`; None, and held, where too many are
         bad."""
+        told, glossary = self.glossary.read(decoded)
+        left_out = told.skipped if decoded.unread else 0  # what was read before is counted already
+        decoded = told
         if self._spoilt(decoded):
             self.held = True
             return None
+        self.glossary = glossary
         if self.replaying:
             past, decoded = decoded.readings.before(self.live_from), self._live_part(decoded)
             self._observe(past)
@@ -125,7 +131,7 @@ class Shard:
         observation = self._observe(decoded.readings)
         self.dead_letters.extend(decoded.dead_letters)
         self.position = end
-        return Progressed(observation, decoded.dead_letters, replayed)
+        return Progressed(observation, decoded.dead_letters, replayed, left_out)
 
     def _observe(self, readings: Readings) -> Observation:
         """Tell all; what came of it under the bundle that counts."""
@@ -246,8 +252,8 @@ class Shard:
         return Snapshot(self.fleet.bundle.id, pages, self.fleet.devices.page_count, shadow)
 
     def _waiting(self) -> dict[int, bytes]:
-        """Pages of readings that have not had their turn."""
-        return self.align.pages() | self.reorder.pages()
+        """Pages of what messages rely on, and of readings that have not had their turn."""
+        return self.glossary.pages() | self.align.pages() | self.reorder.pages()
 
     def settle(self, checkpoint: Checkpoint, at: int) -> None:
         """The checkpoint is in the database, since `at`: wall time, microseconds."""

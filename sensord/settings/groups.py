@@ -126,6 +126,9 @@ class StoreSettings(Group):
         return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
 
 
+Format = Literal["json", "mapped", "msgpack", "telegraf", "influx", "thingsboard", "umh", "avro", "sparkplug"]
+
+
 class MappingSettings(Group):
     """Where messages of other systems say what; where nothing is set, where their format usually says it."""
 
@@ -199,7 +202,7 @@ class FleetSettings(Group):
     """How far a reading may be behind its device's youngest, seconds of event time; every reading waits as long."""
     max_devices: int = Field(100_000, ge=1)
     """Most devices that one partition keeps state of; beyond, those not seen for longest are forgotten."""
-    decoder: Literal["json", "mapped", "msgpack", "telegraf", "influx", "thingsboard", "umh", "avro"] = "json"
+    decoder: Format = "json"
     """Format of a record's value: our own; any JSON or MessagePack, by mapping; or that of another system."""
     mapping: MappingSettings = Field(default_factory=MappingSettings)
     """Where messages say what; not for json."""

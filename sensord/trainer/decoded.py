@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sensord.detection.align import Align
 from sensord.readings import Partition, RawRecord, Readings
-from sensord.stream.decoders import Decoder
+from sensord.stream.decoders import Decoder, Glossary
 
 
 def decoded(
@@ -18,8 +18,10 @@ def decoded(
     """Each batch's readings, and at the end what was still being gathered. span: see `align`, microseconds. refused:
     counts what was, by reason."""
     aligns: dict[Partition, Align] = {}
+    glossaries: dict[Partition, Glossary] = {}
     for partition, records in batches:
-        found = decoder.decode(partition, records)
+        glossary = glossaries.get(partition) or decoder.glossary()
+        found, glossaries[partition] = glossary.read(decoder.decode(partition, records))
         refused.update(letter.reason for letter in found.dead_letters)
         align = aligns.setdefault(partition, Align(partition, channels, span))
         yield partition, align.take(found.readings)

@@ -21,9 +21,9 @@ from sensord.model.manifest import parse_manifest
 from sensord.model.signature import SIGNATURE_FORMAT, Signature, parse_signature
 from sensord.readings import Partition, Readings, Record
 from sensord.stream.dead_letters import DETAIL_LIMIT, LETTERS_LIMIT, PAYLOAD_LIMIT, Reason
-from sensord.stream.decoders import Decoder
+from sensord.stream.decoders import GLOSSARY_PAGE, Decoder
 from sensord.stream.decoders.json import JsonDecoder
-from sensord.stream.formats.decoder import decoder_of
+from sensord.stream.formats.decoder import decoder_of, read_through
 from tests.builders import packed
 from tests.fuzz.mutations import mutated
 from tests.stream.formats.corpora import CORPORA
@@ -64,11 +64,16 @@ _STAMPS = (NOON_MS, NOON_MS, -1, 0, (1 << 63) - 1)
 _REASONS = set(Reason)
 
 
-def _decode(rng: random.Random, decoder: Decoder = _DECODER, messages: Sequence[bytes] = MESSAGES) -> None:
+def _decode(
+    rng: random.Random,
+    decoder: Decoder = _DECODER,
+    messages: Sequence[bytes] = MESSAGES,
+    keys: Sequence[bytes | None] = _KEYS,
+) -> None:
     records = [
-        Record(offset, rng.choice(_STAMPS), rng.choice(_KEYS), mutated(rng, messages)) for offset in range(RECORDS)
+        Record(offset, rng.choice(_STAMPS), rng.choice(keys), mutated(rng, messages)) for offset in range(RECORDS)
     ]
-    decoded = decoder.decode(PUMPS, records)
+    decoded = read_through(decoder, PUMPS, records)
     readings, letters = decoded.readings, decoded.dead_letters
     told = {letter.offset for letter in letters} | set(readings.offsets.tolist())
     assert len(set(range(RECORDS)) - told) <= decoded.skipped, "a record that became nothing"
@@ -85,7 +90,8 @@ def _format(name: str) -> Target:
     """A format of another system, on its corpus."""
     corpus = CORPORA[name]
     decoder, messages = decoder_of(corpus.fleet, corpus.channels), [value for _, value in corpus.records]
-    return Target(name.replace(", ", "-"), lambda rng: _decode(rng, decoder, messages), (), RECORDS)
+    keys = (*_KEYS, *(key for key, _ in corpus.records))
+    return Target(name.replace(", ", "-"), lambda rng: _decode(rng, decoder, messages, keys), (), RECORDS)
 
 
 # --- bundles ---------------------------------------------------------------------------------------------------------
@@ -190,6 +196,27 @@ def _look_at_page(rng: random.Random) -> None:
     glimpse(0, page, "pump-1")
 
 
+_BIRTHS = decoder_of(CORPORA["sparkplug"].fleet, ("temperature",)).glossary()
+
+
+def _births() -> bytes:
+    """What edge nodes have said of their metrics."""
+    corpus = CORPORA["sparkplug"]
+    records = [Record(offset, _STAMPS[0], *record) for offset, record in enumerate(corpus.records)]
+    decoder = decoder_of(corpus.fleet, corpus.channels)
+    _, glossary = decoder.glossary().read(decoder.decode(PUMPS, records))
+    return glossary.pages()[GLOSSARY_PAGE]
+
+
+_SAID = _births()
+_SAID_BODY = _SAID[8 + CHECKSUM :]
+
+
+def _read_births(rng: random.Random) -> None:
+    page = mutated(rng, [_SAID]) if rng.random() < 0.3 else seal(_SAID[:8], mutated(rng, [_SAID_BODY]))
+    _BIRTHS.load(page)
+
+
 def _waiting() -> bytes:
     """A page with readings that wait for their turn."""
     reorder, at = Reorder(PUMPS, 2, lateness=10), np.arange(3)
@@ -217,5 +244,6 @@ TARGETS: Sequence[Target] = (
     Target("signature", _read_signature, (BundleUntrusted,)),
     Target("state", _read_page, (StateUnreadable,)),
     Target("glimpse", _look_at_page, (StateUnreadable,)),
+    Target("births", _read_births, (StateUnreadable,)),
     Target("waiting", _read_waiting, (StateUnreadable,)),
 )

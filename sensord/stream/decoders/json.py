@@ -34,7 +34,7 @@ from sensord.stream.dead_letters import (
     check_device_id,
     dead_letter,
 )
-from sensord.stream.decoders import Decoded
+from sensord.stream.decoders import Decoded, NoGlossary
 from sensord.stream.decoders.instants import FIRST, LAST, UNREAD, instants
 
 T = TypeVar("T")
@@ -89,6 +89,9 @@ class JsonDecoder:
         message = _message_type(self.channels)
         self._one = msgspec.json.Decoder(message)
         self._any: msgspec.json.Decoder[Message | list[Message]] = msgspec.json.Decoder(message | list[message])  # type: ignore[valid-type]
+
+    def glossary(self) -> NoGlossary:
+        return NoGlossary()
 
     def decode(self, partition: Partition, records: Sequence[RawRecord]) -> Decoded:
         refused = _Refused(partition)

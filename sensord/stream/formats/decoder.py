@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+from sensord.readings import Partition, RawRecord
 from sensord.settings import FleetSettings, MappingSettings
-from sensord.stream.decoders import Decoder
+from sensord.stream.decoders import Decoded, Decoder
 from sensord.stream.decoders.json import JsonDecoder
+from sensord.stream.formats import sparkplug
 from sensord.stream.formats.avro import SchemaRegistry, avro
 from sensord.stream.formats.documents import Places, mapped, telegraf, thingsboard, umh
 from sensord.stream.formats.influx import influx
 from sensord.stream.formats.points import Parser, PointDecoder, Terms
+from sensord.stream.formats.sparkplug import SparkplugDecoder
 
 UNITS = {"telegraf": "s", "influx": "ns"}  # of formats that don't count milliseconds
 TAG = "host"
@@ -20,7 +23,14 @@ def decoder_of(fleet: FleetSettings, channels: Sequence[str]) -> Decoder:
         return JsonDecoder(channels, fleet.max_future_s)
     parse, unit = parser_of(fleet.decoder, fleet.mapping)
     terms = Terms(unit, fleet.mapping.rename, fleet.mapping.unknown == "refuse")
+    if fleet.decoder == "sparkplug":
+        return SparkplugDecoder(channels, terms, fleet.max_future_s, fleet.mapping.good)
     return PointDecoder(channels, parse, terms, fleet.max_future_s)
+
+
+def read_through(decoder: Decoder, partition: Partition, records: Sequence[RawRecord]) -> Decoded:
+    """What records hold, where nothing was before them."""
+    return decoder.glossary().read(decoder.decode(partition, records))[0]
 
 
 def parser_of(decoder: str, mapping: MappingSettings) -> tuple[Parser, str]:
@@ -39,6 +49,8 @@ def _parser(decoder: str, mapping: MappingSettings) -> Parser:
         return thingsboard()
     if decoder == "umh":
         return umh()
+    if decoder == "sparkplug":
+        return sparkplug.parser({}, mapping.good)
     usual = Places()
     places = Places(
         mapping.device or usual.device,

@@ -36,6 +36,7 @@ CHANNELS = ("channel", "tag", "metric", "signal", "measurement", "variable", "na
 VALUE = ("value", "val", "v")
 UNITS: tuple[Literal["s", "ms", "us", "ns"], ...] = ("ms", "s", "us", "ns")
 NEARLY = 0.75  # of what the best one reads
+SPARKPLUG = b"spBv1.0/"
 HOSTS = re.compile(rb"^[^ ,]+,([^ ]+) ")  # the tags of a line
 
 
@@ -73,6 +74,8 @@ def guess(records: Sequence[RawRecord]) -> Guess | None:
 
 def _candidates(records: Sequence[RawRecord]) -> Iterator[tuple[str, dict[str, object]]]:
     """Formats, those with a name first: of equals the first is taken."""
+    if any(SPARKPLUG in (record.key or b"") for record in records):
+        yield "sparkplug", {}
     for packed in (False, True):
         documents = list(_documents(records, packed))
         if not documents:

@@ -19,7 +19,7 @@ from sensord.stream.dead_letters import (
     check_device_id,
     dead_letter,
 )
-from sensord.stream.decoders import Decoded
+from sensord.stream.decoders import Decoded, NoGlossary
 from sensord.stream.formats.times import EARLIEST, LATEST, microseconds
 
 MOST_F32 = float(np.finfo(np.float32).max)
@@ -87,6 +87,9 @@ class PointDecoder:
                 continue
             self._take(record, points, found)
         return found.decoded()
+
+    def glossary(self) -> NoGlossary:
+        return NoGlossary()
 
     def _take(self, record: RawRecord, points: Sequence[Point], found: "_Found") -> None:
         refused = 0

@@ -1,10 +1,11 @@
 """One corpus for each format: what its own documentation shows, and what must become of it.
 
 Influx: InfluxDB's "line protocol reference". Telegraf: the JSON serializer's README. ThingsBoard: "MQTT Device API" and
-"MQTT Gateway API", telemetry. UMH: "Payload formats", time series. The values are changed where a document's own would
-all be the same.
+"MQTT Gateway API", telemetry. Sparkplug: the specification's "Sparkplug B Devices", written by protobuf's wire format
+alone. UMH: "Payload formats", time series. The values are changed where a document's own would all be the same.
 """
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +69,119 @@ THINGSBOARD = (
 UMH_KEY = b"umh.v1.enterprise.site.area.line.machine1._historian."
 MACHINE = "umh.v1.enterprise.site.area.line.machine1"
 
+
+def field_of(number: int, value: object) -> bytes:
+    """One field of a protobuf message, by the wire format alone: bytes and text by length, float and double by width
+    (a tuple of format and number), integers and truths as varints."""
+    if isinstance(value, tuple):
+        form, figure = value
+        return varint(number << 3 | {"<f": 5, "<d": 1}[form]) + struct.pack(form, figure)
+    if isinstance(value, str | bytes):
+        told = value.encode() if isinstance(value, str) else value
+        return varint(number << 3 | 2) + varint(len(told)) + told
+    assert isinstance(value, int)
+    return varint(number << 3) + varint(int(value))
+
+
+def varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def metric(*fields: tuple[int, object]) -> bytes:
+    return b"".join(field_of(number, value) for number, value in fields)
+
+
+def payload(second: int, *metrics: bytes, seq: int = 0) -> bytes:
+    told = b"".join(field_of(2, each) for each in metrics)
+    return field_of(1, (NOON + second) * 1_000) + told + field_of(3, seq)
+
+
+NAME, ALIAS, TIME, TYPE, HISTORICAL, NULL, PROPERTIES, INT, LONG, FLOAT, DOUBLE, TRUTH, TEXT = (
+    1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13, 14, 15,
+)  # fmt: skip
+BAD = field_of(1, "Quality") + field_of(2, field_of(1, 3) + field_of(3, 0))
+NODE, DEVICE = b"spBv1.0/Sparkplug B Devices/%s/Raspberry Pi", b"spBv1.0/Sparkplug B Devices/%s/Raspberry Pi/Pibrella"
+PIBRELLA = "Sparkplug B Devices/Raspberry Pi/Pibrella"
+SPARKPLUG = (
+    (DEVICE % b"DDATA", payload(0, metric((ALIAS, 3), (FLOAT, ("<f", 12.5))))),  # before any birth
+    (
+        NODE % b"NBIRTH",
+        payload(
+            1,
+            metric((NAME, "bdSeq"), (TYPE, 4), (LONG, 0)),
+            metric((NAME, "Node Control/Rebirth"), (TYPE, 11), (TRUTH, 0)),
+            metric((NAME, "Properties/OS"), (TYPE, 12), (TEXT, "Raspbian")),
+            metric((NAME, "temperature"), (ALIAS, 1), (TYPE, 9), (FLOAT, ("<f", 40.5))),
+        ),
+    ),
+    (
+        DEVICE % b"DBIRTH",
+        payload(
+            2,
+            metric((NAME, "Inputs/A"), (ALIAS, 2), (TYPE, 11), (TRUTH, 1)),
+            metric((NAME, "temperature"), (ALIAS, 3), (TYPE, 9), (FLOAT, ("<f", 20.5))),
+            metric((NAME, "level"), (ALIAS, 4), (TYPE, 2), (INT, 2**32 - 7)),
+            metric((NAME, "Leds/Green"), (ALIAS, 5), (TYPE, 11), (TRUTH, 0)),
+        ),
+    ),
+    (DEVICE % b"DDATA", payload(3, metric((ALIAS, 3), (DOUBLE, ("<d", 21.25))), metric((ALIAS, 4), (INT, 2**16 - 9)))),
+    (DEVICE % b"DDATA", payload(4, metric((ALIAS, 3), (NULL, 1)), metric((ALIAS, 4), (INT, 9)))),
+    (DEVICE % b"DDATA", payload(5, metric((ALIAS, 3), (PROPERTIES, BAD), (FLOAT, ("<f", -1.0))))),
+    (
+        DEVICE % b"DDATA",
+        payload(
+            9,
+            metric((ALIAS, 3), (TIME, (NOON + 7) * 1_000), (HISTORICAL, 1), (FLOAT, ("<f", 22.0))),
+            metric((ALIAS, 3), (TIME, (NOON + 6) * 1_000), (HISTORICAL, 1), (FLOAT, ("<f", 21.5))),
+            metric((ALIAS, 2), (TRUTH, 0)),
+        ),
+    ),
+    (DEVICE % b"DDATA", payload(10, metric((ALIAS, 5), (TRUTH, 1)))),  # nothing of ours
+    (DEVICE % b"DDATA", payload(11, metric((NAME, "level"), (INT, 2**32 - 1)))),  # its type is the birth's
+    (NODE % b"NDATA", payload(12, metric((ALIAS, 1), (FLOAT, ("<f", 41.0))))),
+    (
+        DEVICE % b"DDATA",
+        b'{"timestamp": %d, "metrics": [{"alias": 3, "dataType": "Float", "value": 23.5}, {"name": "level", '
+        b'"dataType": "Int16", "value": -3, "properties": {"Quality": {"type": "Int32", "value": 192}}}], "seq": 7}'
+        % ((NOON + 13) * 1_000),
+    ),
+    (DEVICE % b"DDEATH", payload(14)),
+    (NODE % b"NBIRTH", payload(15, metric((NAME, "temperature"), (ALIAS, 3), (TYPE, 9), (FLOAT, ("<f", 42.0))))),
+    (NODE % b"NDATA", payload(16, metric((ALIAS, 3), (FLOAT, ("<f", 43.0))), metric((ALIAS, 4), (INT, 1)))),
+    (b"spBv1.0/STATE/scada", b"ONLINE"),
+    (b"plain/topic", payload(17)),
+)
+
 CORPORA: dict[str, Corpus] = {
+    "sparkplug": Corpus(
+        {"decoder": "sparkplug", "mapping": {"rename": {"Inputs/A": "running"}}},
+        ("temperature", "level", "running"),
+        SPARKPLUG,
+        (
+            ("Sparkplug B Devices/Raspberry Pi", (NOON + 1) * 1_000_000, (40.5, NAN, NAN)),
+            (PIBRELLA, (NOON + 2) * 1_000_000, (20.5, -7.0, 1.0)),
+            (PIBRELLA, (NOON + 3) * 1_000_000, (21.25, -9.0, NAN)),
+            (PIBRELLA, (NOON + 4) * 1_000_000, (NAN, 9.0, NAN)),
+            (PIBRELLA, (NOON + 6) * 1_000_000, (21.5, NAN, NAN)),
+            (PIBRELLA, (NOON + 7) * 1_000_000, (22.0, NAN, NAN)),
+            (PIBRELLA, (NOON + 9) * 1_000_000, (NAN, NAN, 0.0)),
+            (PIBRELLA, (NOON + 11) * 1_000_000, (NAN, -1.0, NAN)),
+            ("Sparkplug B Devices/Raspberry Pi", (NOON + 12) * 1_000_000, (41.0, NAN, NAN)),
+            (PIBRELLA, (NOON + 13) * 1_000_000, (23.5, -3.0, NAN)),
+            ("Sparkplug B Devices/Raspberry Pi", (NOON + 15) * 1_000_000, (42.0, NAN, NAN)),
+            ("Sparkplug B Devices/Raspberry Pi", (NOON + 16) * 1_000_000, (43.0, NAN, NAN)),
+        ),
+        skipped=4,
+        refused=(
+            ("unknown_channel", "names its metrics 3: have it send a rebirth"),
+            ("unknown_channel", "names its metrics 4"),
+            ("bad_device_id", "is no MQTT topic of spBv1.0"),
+        ),
+    ),
     "influx": Corpus(
         {"decoder": "influx", "mapping": {"device": "location", "rename": {"wind_direction": "wind"}}},
         ("temperature", "wind", "raining"),

@@ -13,7 +13,7 @@ from sensord.readings import Partition, Record
 from sensord.settings import load
 from sensord.stream.dead_letters import LETTERS_LIMIT, VALUE_LIMIT, Reason
 from sensord.stream.decoders import Decoded
-from sensord.stream.formats.decoder import decoder_of
+from sensord.stream.formats.decoder import decoder_of, read_through
 from tests.stream.formats.corpora import CORPORA, NOON, Corpus
 
 PARTITION = Partition("t", 0)
@@ -25,7 +25,7 @@ def records(corpus: Corpus) -> list[Record]:
 
 def decode(corpus: Corpus, given: Sequence[Record] | None = None) -> Decoded:
     decoder = decoder_of(corpus.fleet, corpus.channels)
-    return decoder.decode(PARTITION, records(corpus) if given is None else given)
+    return read_through(decoder, PARTITION, records(corpus) if given is None else given)
 
 
 @pytest.mark.parametrize("name", CORPORA)
@@ -43,10 +43,22 @@ def test_a_corpus_holds_what_it_says(name: str) -> None:
         assert words in letter.detail
 
 
+def one_by_one(corpus: Corpus) -> list[Decoded]:
+    """A batch for each record, and whatever is to be remembered put away and fetched in between."""
+    decoder, found = decoder_of(corpus.fleet, corpus.channels), list[Decoded]()
+    glossary = decoder.glossary()
+    for record in records(corpus):
+        decoded, glossary = glossary.read(decoder.decode(PARTITION, [record]))
+        found.append(decoded)
+        for page in glossary.pages().values():
+            glossary = decoder.glossary().load(page)
+    return found
+
+
 @pytest.mark.parametrize("name", CORPORA)
 def test_it_makes_no_difference_how_records_are_batched(name: str) -> None:
     corpus = CORPORA[name]
-    whole, apart = decode(corpus), [decode(corpus, [one]) for one in records(corpus)]
+    whole, apart = decode(corpus), one_by_one(corpus)
     assert whole.readings.device_ids == [device for one in apart for device in one.readings.device_ids]
     assert whole.readings.offsets.tolist() == [at for one in apart for at in one.readings.offsets.tolist()]
     assert whole.dead_letters == [letter for one in apart for letter in one.dead_letters]

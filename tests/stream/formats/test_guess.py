@@ -9,7 +9,7 @@ import pytest
 from sensord.cli.inspect import _toml
 from sensord.readings import Partition, Record
 from sensord.settings import load
-from sensord.stream.formats.decoder import decoder_of
+from sensord.stream.formats.decoder import decoder_of, read_through
 from sensord.stream.formats.guess import guess
 from tests.cli.conftest import sensord  # noqa: F401  # a fixture
 from tests.cli.rows import Sensord
@@ -37,7 +37,7 @@ def test_the_guess_for_a_corpus_reads_all_that_its_own_settings_read(name: str, 
     file = tmp_path / "sensord.toml"
     file.write_text(_toml("pumps", found.fleet("t"), found))
     fleet = load(file, environ={}).fleets["pumps"]
-    decoded = decoder_of(fleet, tuple(found.channels)).decode(PARTITION, records(corpus))
+    decoded = read_through(decoder_of(fleet, tuple(found.channels)), PARTITION, records(corpus))
     own = decode(corpus).readings
     known = set(zip(own.device_ids, own.at.tolist(), strict=True))
     assert known <= set(zip(decoded.readings.device_ids, decoded.readings.at.tolist(), strict=True))
