@@ -3,6 +3,8 @@
 In README.md a `sh` block is a step of the ten minutes and is run here; a `bash` block is only parsed.
 """
 
+import csv
+import json
 import os
 import re
 import shlex
@@ -89,8 +91,8 @@ def first_column(text: str) -> list[str]:
 
 
 def shown_commands() -> list[str]:
-    lines = [line for language in ("sh", "bash") for block in blocks(language) for line in block.splitlines()]
-    return [line.split(" > ")[0] for line in lines]
+    lines = [line for language in ("sh", "bash", "shell") for block in blocks(language) for line in block.splitlines()]
+    return list(dict.fromkeys(line.split(" > ")[0] for line in lines))
 
 
 def named_commands() -> list[str]:
@@ -432,6 +434,46 @@ def test_the_ten_minutes_lead_from_nothing_to_alerts(embedded_broker: str, tmp_p
         assert daemon.wait(20) == errors.EXIT_OK
     assert "anomaly" in said["sensord alerts list --since 2026-11-02"]
     assert "pump-" in said["sensord devices list --limit 5"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_csv_of_one_s_own_leads_to_alerts_without_any_server(tmp_path: Path) -> None:
+    walk = Walk(tmp_path, "127.0.0.1:1")
+    [shown] = blocks("conf")
+    (tmp_path / "sensord.toml").write_text(shown, encoding="utf-8")
+    walk.run("sensord simulate --out pumps.csv --truth truth.json --devices 6")
+    header, example = re.findall(r"```csv\n(Maschine.*)\n(.*)\n```", README)[0]
+    wanted = header.split(";")
+    assert len(example.split(";")) == len(wanted)
+    with (tmp_path / "pumps.csv").open() as recorded, (tmp_path / "presses.csv").open("w") as own:
+        own.write(header + "\n")
+        for row in csv.DictReader(recorded):
+            theirs = row | {"Maschine": row["device_id"], "Zeit": row["timestamp"], "Bediener": "anna"}
+            own.write(";".join(theirs[name] for name in wanted) + "\n")
+    said = {line: walk.run(line) for block in blocks("shell") for line in block.splitlines()}
+    [listed] = [told for line, told in said.items() if line.startswith("sensord alerts list")]
+    assert listed.count("anomaly") >= 4
+    [replayed] = [told for line, told in said.items() if line.startswith("sensord replay")]
+    assert replayed.count("anomaly") >= 4
+
+
+def test_the_recipe_s_files_fit_together_and_read_what_telegraf_s_documentation_shows() -> None:
+    folder = ROOT / "deploy" / "recipes"
+    telegraf = tomllib.loads((folder / "telegraf.conf").read_text(encoding="utf-8"))
+    fleet = load(folder / "sensord.toml", environ={}).fleets["presses"]
+    [out] = telegraf["outputs"]["kafka"]
+    assert (out["topic"],) == fleet.topics
+    assert (out["data_format"], out["json_timestamp_units"]) == ("json", "1s")
+    [machines] = telegraf["inputs"]["opcua"]
+    assert all(out["routing_tag"] in node["default_tags"] for node in machines["nodes"])
+    assert out["routing_tag"] == fleet.mapping.device
+    channels = tuple(node["name"] for node in machines["nodes"])
+    told = {"fields": dict.fromkeys(channels, 7.5), "name": "press", "tags": {"machine": "press-1"}}
+    value = json.dumps(told | {"timestamp": NOON_MS // 1_000}).encode()
+    decoded = decoder_of(fleet, channels).decode(PUMPS, [Record(0, NOON_MS, b"press-1", value)])
+    assert (decoded.readings.device_ids, decoded.readings.values.tolist()) == (["press-1"], [[7.5, 7.5]])
+    assert set(fleet.units) == set(channels)
 
 
 class Walk:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sensord import __version__
-from sensord.detection.alerts import Kind, Severity, Status
+from sensord.detection.alerts import Kind, Run, Severity, Status
 from sensord.errors import NotFound, StateUnreadable
 from sensord.model.manifest import Manifest, parse_manifest
 from sensord.settings import LimitSettings
@@ -86,7 +86,7 @@ class Pages:
             open_only=asked.get("open") == "1",
             severity=_one_of(Severity, asked.get("severity")),
             kind=_one_of(Kind, asked.get("kind")),
-            run="live",
+            run=_one_of(Run, asked.get("run")) or Run.LIVE,
             shown_at=None if asked.get("suppressed") == "1" else now,
         )
         number = max(int(page) if (page := asked.get("page", "")).isdecimal() and len(page) < 4 else 1, 1)
@@ -103,6 +103,7 @@ class Pages:
             kinds=tuple(Kind),
             severities=tuple(Severity),
             since=SINCE,
+            runs=tuple(Run),
         )
 
     def alert(self, who: Visitor, name: str) -> str:

@@ -112,6 +112,7 @@ def test_the_fleets_page_puts_those_in_trouble_first(ann: TestClient) -> None:
         ({"device": "pump-?"}, ["pump-1", "pump-2"]),
         ({"since": "24h", "fleet": "pumps"}, [SCRIPT, HOSTILE, "pump-1"]),
         ({"fleet": "fans"}, []),
+        ({"run": "replay"}, []),
         ({"severity": "none", "kind": "x", "page": "-1", "since": "never"}, [SCRIPT, HOSTILE, "pump-1", "pump-2"]),
         ({"page": "2"}, []),
     ],
