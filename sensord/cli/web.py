@@ -74,7 +74,7 @@ def served(settings: Settings, engine: Engine, probe: Probe, host: str, port: in
     with _listening(host, port) as listener:
         config = uvicorn.Config(
             build(site), log_config=None, access_log=False, lifespan="off", server_header=False, date_header=True,
-            limit_concurrency=100, timeout_keep_alive=15, timeout_graceful_shutdown=3, proxy_headers=False,
+            timeout_keep_alive=15, timeout_graceful_shutdown=3, proxy_headers=False,
         )  # fmt: skip
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="page", daemon=True)

@@ -82,6 +82,7 @@ class _App:
 
     def _get(self, path: str, page: Handler) -> Route:
         async def answer(request: Request) -> Response:
+            _refuse_nul(request.url.path, *request.query_params.values())
             try:
                 who = self._who(request)
             except (Wrong, TooMany) as error:
@@ -212,7 +213,9 @@ class _App:
         return Response(self._static[name], headers=SECURITY | kept, media_type=KINDS[Path(name).suffix])
 
     async def _probe(self, request: Request) -> Response:
-        found = await run_in_threadpool(self._site.probe, request.url.path)
+        path, probe = request.url.path, self._site.probe
+        # whether it lives is said at once, however many pages wait for the database: else they would have it killed
+        found = probe(path) if path == "/livez" else await run_in_threadpool(probe, path)
         if found is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         status, body, kind = found
@@ -244,9 +247,17 @@ async def _form(request: Request) -> dict[str, str]:
         if len(told) > LARGEST:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The form is too large.")
     try:
-        return dict(parse_qsl(told.decode(), keep_blank_values=True, max_num_fields=50))
+        form = dict(parse_qsl(told.decode(), keep_blank_values=True, max_num_fields=50))
     except ValueError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "This is no form.") from error
+    _refuse_nul(*form.values())
+    return form
+
+
+def _refuse_nul(*texts: str) -> None:
+    """What PostgreSQL has no room for in a text. Raises HTTPException."""
+    if any("\0" in text for text in texts):
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "There is a NUL in what was asked.")
 
 
 def _address(request: Request) -> str:

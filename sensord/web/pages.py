@@ -23,6 +23,7 @@ from sensord.store.health import WORST_FIRST, bundle_records, devices_by_health,
 from sensord.store.last_readings import last_readings
 from sensord.store.registry import BundleRow, Registry, Stage
 from sensord.store.schema import instant
+from sensord.stream.dead_letters import DEVICE_ID_LIMIT
 from sensord.texts import duration, figure, printable, time_text
 from sensord.web import curves
 from sensord.web.access import Visitor
@@ -33,6 +34,7 @@ AT_ONCE = 50  # alerts a page
 MOST_DEVICES = 300  # of a fleet, on the first page
 OF_A_DEVICE = 25  # alerts
 SHORT = 8  # characters of an id
+STARS = 3  # of a glob
 SINCE = {"": "ever", "1h": "the last hour", "24h": "the last day", "7d": "the last week", "30d": "the last month"}
 SPANS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
@@ -63,6 +65,7 @@ class Pages:
 
     def fleets(self, who: Visitor, device: str | None) -> str:
         """All fleets, by the health of their devices."""
+        device = _glob(device)
         counts = health_counts(self.site.engine)
         nothing = dict.fromkeys(WORST_FIRST, 0)
         shown = [
@@ -81,7 +84,7 @@ class Pages:
         since = SPANS.get(asked.get("since", ""))
         filters = AlertFilter(
             fleet=asked.get("fleet") or None,
-            device=asked.get("device") or None,
+            device=_glob(asked.get("device")),
             since=None if since is None else now - since,
             open_only=asked.get("open") == "1",
             severity=_one_of(Severity, asked.get("severity")),
@@ -260,6 +263,13 @@ def device_url(fleet: str, device_id: str) -> str:
 def _shown(value: object) -> object:
     """What devices and people sent must not turn what stands around it."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _glob(device: str | None) -> str | None:
+    """A filter by name, as it was typed. Raises NotFound for one that would take a regular expression for ever."""
+    if device and (device.count("*") > STARS or len(device) > DEVICE_ID_LIMIT):
+        raise NotFound(f"a name to look for has {DEVICE_ID_LIMIT} characters and {STARS} stars at most")
+    return device or None
 
 
 def _short(id_: object) -> str:

@@ -184,8 +184,8 @@ def test_answers_that_make_no_sense_are_refused(stage: Stage, ann: TestClient, p
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"x" * (LARGEST + 1), 413), (b"\xff\xfe", 400), (b"a=1&" * 60, 400)],
-    ids=["large", "no text", "many fields"],
+    [(b"x" * (LARGEST + 1), 413), (b"\xff\xfe", 400), (b"a=1&" * 60, 400), (b"comment=%00", 400)],
+    ids=["large", "no text", "many fields", "nul"],
 )
 def test_what_is_no_form_is_refused(stage: Stage, ann: TestClient, body: bytes, status: int) -> None:
     assert ann.post(f"/alerts/{stage.drift}/ack", content=body).status_code == status

@@ -230,6 +230,9 @@ def test_status_says_how_things_stand_and_that_kafka_is_away(ann: TestClient) ->
         ("/alerts/0123", 404, "no alert's id begins with"),
         ("/devices/pumps/none", 404, "has no device none"),
         ("/models/pumps/none", 404, "has no bundle none"),
+        ("/alerts?device=%00", 400, "There is a NUL"),
+        ("/devices/pumps/a%00b", 400, "There is a NUL"),
+        ("/?device=" + "a*" * 4, 404, "3 stars at most"),
     ],
 )
 def test_what_is_not_there_is_said_by_name(ann: TestClient, path: str, status: int, says: str) -> None:

@@ -29,24 +29,25 @@ FORMAT = 1
 TOLD = 5  # numbers of metrics that a dead letter names
 
 
-class Metric(msgspec.Struct, frozen=True, rename="camel"):
-    """One metric of a payload, as it came; JSON as Sparkplug's tools write it."""
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of a payload, as it came. type: 0 where it doesn't say."""
 
-    name: str | None = None
-    alias: int | None = None
-    timestamp: int | None = None
-    data_type: int | str | None = None
-    is_historical: bool = False
-    is_null: bool = False
-    value: object = None
-    properties: Mapping[str, object] | None = None
+    name: str | None
+    alias: int | None
+    timestamp: int | None
+    type: int
+    is_null: bool
+    value: object
+    quality: object
 
 
-class Payload(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Payload:
     """What a record holds. timestamp: milliseconds."""
 
-    timestamp: int | None = None
-    metrics: tuple[Metric, ...] = ()
+    timestamp: int | None
+    metrics: tuple[Metric, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Node:
     def born(self, address: Address, payload: Payload) -> "Node":
         """After a birth: a node's ends all that was before, a device's replaces its own."""
         kept = () if address.kind == "NBIRTH" else tuple(e for e in self.metrics if e.device != address.device)
-        new = (Born(address.device, m.name, m.alias, _type(m)) for m in payload.metrics if m.name is not None)
+        new = (Born(address.device, m.name, m.alias, m.type) for m in payload.metrics if m.name is not None)
         return Node((*kept, *new))
 
 
@@ -187,7 +188,7 @@ def _points(address: Address, payload: Payload, node: Node, good: tuple[str, ...
             nameless.append(-1 if metric.alias is None else metric.alias)
             continue
         born = born or node.by_name.get((address.device, name))
-        written = _value(metric, _type(metric) or (0 if born is None else born.type), good)
+        written = _value(metric, metric.type or (0 if born is None else born.type), good)
         if written is not None:  # null says nothing: what isn't said needs no reading
             at = payload.timestamp if metric.timestamp is None else metric.timestamp
             values.setdefault(at, {})[name] = written
@@ -203,27 +204,13 @@ def _points(address: Address, payload: Payload, node: Node, good: tuple[str, ...
 
 def _value(metric: Metric, kind: int, good: tuple[str, ...]) -> object:
     """What a metric says, None where it says nothing, or nothing good."""
-    if metric.is_null:
-        return None
-    quality = (metric.properties or {}).get(QUALITY)
-    if isinstance(quality, Mapping):
-        quality = quality.get("value")
-    if quality is not None and str(quality) not in good:
+    if metric.is_null or (metric.quality is not None and str(metric.quality) not in good):
         return None
     bits, value = SIGNED.get(kind), metric.value
     if bits is not None and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         value &= (1 << bits) - 1
         return value - (1 << bits) if value >> (bits - 1) else value
     return value
-
-
-_TYPES = {name: number for number, name in enumerate(("Int8", "Int16", "Int32", "Int64"), start=1)}
-
-
-def _type(metric: Metric) -> int:
-    """Of what type it says it is, as far as that matters; 0 where it doesn't say."""
-    kind = metric.data_type
-    return _TYPES.get(kind, 99) if isinstance(kind, str) else kind or 0
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
@@ -233,9 +220,10 @@ def _payload(value: bytes) -> Payload:
     """Raises Refusal."""
     if value[:1] == b"{":  # which no payload in protobuf begins with
         try:
-            return msgspec.json.decode(value, type=Payload)
+            told = msgspec.json.decode(value, type=_JsonPayload, strict=False)  # 64 bits may come as text
         except (ValueError, RecursionError) as error:
             raise Refusal(Reason.MALFORMED, f"no Sparkplug payload: {error}") from None
+        return Payload(told.timestamp, tuple(each.metric() for each in told.metrics))
     from google.protobuf.message import DecodeError  # noqa: PLC0415  # an extra, which is there by now
 
     found = _payload_type()()
@@ -246,23 +234,62 @@ def _payload(value: bytes) -> Payload:
         raise Refusal(Reason.MALFORMED, f"no Sparkplug payload: {type(error).__name__}") from None
 
 
+class _JsonMetric(msgspec.Struct, frozen=True, rename="camel"):
+    """As Sparkplug's tools write it (dataType, value, properties by name), or protobuf's own JSON (datatype, intValue
+    and so on, properties as keys and values)."""
+
+    name: str | None = None
+    alias: int | None = None
+    timestamp: int | None = None
+    data_type: int | str | None = None
+    datatype: int | None = None
+    is_null: bool = False
+    value: object = None
+    int_value: int | None = None
+    long_value: int | None = None
+    float_value: float | None = None
+    double_value: float | None = None
+    boolean_value: bool | None = None
+    string_value: str | None = None
+    properties: dict[str, object] | None = None
+
+    def metric(self) -> Metric:
+        kind = self.data_type if self.data_type is not None else self.datatype
+        number = _TYPES.get(kind, OTHER) if isinstance(kind, str) else kind or 0
+        value = next((each for name in NUMBERS if (each := getattr(self, name)) is not None), self.value)
+        return Metric(self.name, self.alias, self.timestamp, number, self.is_null, value, self._quality())
+
+    def _quality(self) -> object:
+        told = self.properties or {}
+        keys, values = told.get("keys"), told.get("values")
+        if isinstance(keys, list) and isinstance(values, list):
+            told = {str(key): value for key, value in zip(keys, values, strict=False)}
+        quality = told.get(QUALITY)
+        if not isinstance(quality, dict):
+            return quality
+        return next((quality[name] for name in ("value", "intValue", "longValue") if name in quality), None)
+
+
+class _JsonPayload(msgspec.Struct, frozen=True):
+    timestamp: int | None = None
+    metrics: tuple[_JsonMetric, ...] = ()
+
+
+OTHER = 99  # a type whose values are taken as they are
+_TYPES = {name: number for number, name in enumerate(("Int8", "Int16", "Int32", "Int64"), start=1)}
+
+
 def _metric(message: Any) -> Metric:
-    value: object = next((getattr(message, name) for name in NUMBERS if message.HasField(name)), None)
-    return Metric(
-        _said(message, "name"),
-        _said(message, "alias"),
-        _said(message, "timestamp"),
-        _said(message, "datatype"),
-        message.is_historical,
-        message.is_null,
-        value,
-        _properties(message.properties) if message.HasField("properties") else None,
-    )
+    value = next((getattr(message, name) for name in NUMBERS if message.HasField(name)), None)
+    name, alias, timestamp = (_said(message, name) for name in ("name", "alias", "timestamp"))
+    return Metric(name, alias, timestamp, message.datatype, message.is_null, value, _quality(message.properties))
 
 
-def _properties(message: Any) -> dict[str, object]:
-    values = (next((getattr(each, n) for n in NUMBERS if each.HasField(n)), None) for each in message.values)
-    return dict(zip(message.keys, values, strict=False))
+def _quality(properties: Any) -> object:
+    for key, value in zip(properties.keys, properties.values, strict=False):
+        if key == QUALITY:
+            return next((getattr(value, name) for name in NUMBERS if value.HasField(name)), None)
+    return None
 
 
 def _said(message: Any, name: str) -> Any:
@@ -301,7 +328,6 @@ _FIELDS: Mapping[str, Mapping[str, tuple[int, str]]] = {
         "alias": (2, "uint64"),
         "timestamp": (3, "uint64"),
         "datatype": (4, "uint32"),
-        "is_historical": (5, "bool"),
         "is_null": (7, "bool"),
         "properties": (9, "PropertySet"),
         "int_value": (10, "uint32"),

@@ -149,6 +149,12 @@ SPARKPLUG = (
         b'"dataType": "Int16", "value": -3, "properties": {"Quality": {"type": "Int32", "value": 192}}}], "seq": 7}'
         % ((NOON + 13) * 1_000),
     ),
+    (
+        DEVICE % b"DDATA",  # protobuf's own JSON
+        b'{"timestamp": "%d", "metrics": [{"alias": "4", "intValue": 65531}, {"alias": "3", "datatype": 9, '
+        b'"floatValue": 24.5, "properties": {"keys": ["Quality"], "values": [{"type": 3, "intValue": 500}]}}]}'
+        % ((NOON + 14) * 1_000),
+    ),
     (DEVICE % b"DDEATH", payload(14)),
     (NODE % b"NBIRTH", payload(15, metric((NAME, "temperature"), (ALIAS, 3), (TYPE, 9), (FLOAT, ("<f", 42.0))))),
     (NODE % b"NDATA", payload(16, metric((ALIAS, 3), (FLOAT, ("<f", 43.0))), metric((ALIAS, 4), (INT, 1)))),
@@ -172,6 +178,7 @@ CORPORA: dict[str, Corpus] = {
             (PIBRELLA, (NOON + 11) * 1_000_000, (NAN, -1.0, NAN)),
             ("Sparkplug B Devices/Raspberry Pi", (NOON + 12) * 1_000_000, (41.0, NAN, NAN)),
             (PIBRELLA, (NOON + 13) * 1_000_000, (23.5, -3.0, NAN)),
+            (PIBRELLA, (NOON + 14) * 1_000_000, (NAN, -5.0, NAN)),
             ("Sparkplug B Devices/Raspberry Pi", (NOON + 15) * 1_000_000, (42.0, NAN, NAN)),
             ("Sparkplug B Devices/Raspberry Pi", (NOON + 16) * 1_000_000, (43.0, NAN, NAN)),
         ),
