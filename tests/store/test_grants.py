@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ProgrammingError
+from starlette.testclient import TestClient
 
 from sensord.detection.alerts import Reason, Severity, Status
 from sensord.errors import EXIT_NEEDS_A_PERSON, AccessRefused, Unreachable
@@ -38,9 +39,11 @@ from sensord.store.schema import instant, metadata
 from sensord.store.server import DAEMON, missing_rights
 from sensord.store.suppression import add_window, remove_window
 from sensord.store.windows import WindowKind, WindowTime, list_windows, times
+from sensord.web.app import build
 from tests.builders import packed
 from tests.daemon.world import World
 from tests.store.rows import NOW, P0, SECOND, alert, checkpoint, letter, moved, opened
+from tests.web.site import TOKEN, filled
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "postgres"
 ROLES = ("owner", "daemon", "trainer", "notifier", "operator", "reader")
@@ -130,6 +133,20 @@ def test_the_daemon_claims_commits_and_accepts_a_gap(roles: Roles) -> None:
     progress.accept_gap(mine, 200, 500, "T2", "retention overrun", NOW)
     assert [line.event for line in history(engine, one.id)] == ["opened", "escalated", "closed"]
     assert progress.claim("pumps", P0, "third", "T2", NOW).pages == {}
+
+
+def test_whoever_reads_serves_the_page_and_whoever_answers_takes_answers(roles: Roles) -> None:
+    stage = filled(roles["owner"])
+    paths = ("/", "/alerts?suppressed=1", f"/alerts/{stage.drift}", "/devices/pumps/pump-1", "/models", "/status")
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+    for role, status in (("reader", 403), ("operator", 200)):
+        check(roles[role])
+        with TestClient(build(replace(stage.site, engine=roles[role]))) as client:
+            assert [client.get(path, headers=bearer).status_code for path in paths] == [200] * len(paths)
+            assert '"curves">{"at":[' in client.get(paths[3], headers=bearer).text
+            answered = client.post(f"/alerts/{stage.drift}/feedback", data={"verdict": "false_alarm"}, headers=bearer)
+            assert answered.status_code == status
+    assert answered.json()["by"] == "a program"
 
 
 def test_doctor_finds_what_the_daemon_would_lack(roles: Roles) -> None:

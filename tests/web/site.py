@@ -48,9 +48,17 @@ def standing_of(engine: Engine) -> Standing:
 
 @contextmanager
 def staged(folder: Path, token: str | None = TOKEN, public: bool = False, loopback: bool = False) -> Iterator[Stage]:
-    """pump-1 drifts towards a limit, pump-2 had an anomaly, and one whose name is an attack has a critical one."""
+    """A site on a file of its own."""
     engine = open_engine(f"sqlite:///{folder / 'sensord.db'}")
     upgrade(engine)
+    try:
+        yield filled(engine, token, public, loopback)
+    finally:
+        engine.dispose()
+
+
+def filled(engine: Engine, token: str | None = TOKEN, public: bool = False, loopback: bool = False) -> Stage:
+    """pump-1 drifts towards a limit, pump-2 had an anomaly, and one whose name is an attack has a critical one."""
     clock = ManualClock(NOW / SECOND)
     ahead = Forecast("heat", 95.0, NOW + HOUR, NOW + HOUR // 2, NOW + 3 * HOUR)
     at = tuple(NOW - (32 - number) * SECOND for number in range(32))
@@ -79,7 +87,4 @@ def staged(folder: Path, token: str | None = TOKEN, public: bool = False, loopba
     fleets = {"pumps": FleetSettings(topics=("sensors.pumps",), limits={"heat": LimitSettings(high=95.0)})}
     access = Access(token, public, clock)
     site = Site(engine, fleets, access, clock, lambda: standing_of(engine), lambda path: None, loopback)
-    try:
-        yield Stage(engine, site, clock, drift.id, over.id, hostile.id)
-    finally:
-        engine.dispose()
+    return Stage(engine, site, clock, drift.id, over.id, hostile.id)
