@@ -10,10 +10,12 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from kafka.coordinator.consumer import ConsumerCoordinator
 from kafka.errors import KafkaConnectionError, OffsetOutOfRangeError
+from kafka.net.transport import KafkaTCPTransport
 
 from sensord.errors import OffsetsLost, SourceFailed
 from sensord.readings import Partition, Record
 from sensord.settings import KafkaSettings
+from sensord.stream.client import _received
 from sensord.stream.cluster import client_config
 from sensord.stream.kafka import FIRST_HELPING, HELPING, Helping, KafkaSource, _group_config, _Notes
 
@@ -204,3 +206,16 @@ def test_the_listener_only_pauses_seeks_and_notes() -> None:
     notes.on_partitions_lost({here})
     assert notes.take() == ({Partition("readings", 0)}, set())
     assert type(notes).on_partitions_lost is not ConsumerRebalanceListener.on_partitions_lost
+
+
+def test_a_connection_that_was_closed_while_it_was_waited_for_is_no_error_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """kafka-python reads from it all the same, and logs a traceback: who drains would look for what is wrong."""
+    closed = object.__new__(KafkaTCPTransport)
+    closed._sock, closed._closed = None, True
+    data, error = _received(closed)
+    assert (data, type(error)) == (b"", KafkaConnectionError)
+    assert caplog.records == []
+    assert type(closed)._sock_recv(closed)[0] == b"", "what it does by itself"
+    assert "Error receiving network data" in caplog.text
