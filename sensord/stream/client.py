@@ -1,8 +1,8 @@
 """kafka-python's network client, but for two faults. Used by `cluster` for every client.
 
 It drops what comes together with the end of a connection: a broker that refuses a password says so and hangs up at
-once, so that the reason got lost more often than not. And it reads from a connection that was closed while it waited for
-it, which it logs as an error, with a traceback, in the midst of a drain.
+once, so that the reason got lost more often than not. And it reads from a connection that was closed while it waited
+for it, which it logs as an error, with a traceback, in the midst of a drain.
 """
 
 from types import MethodType
