@@ -51,7 +51,9 @@ def test_a_device_s_lines_are_where_its_columns_are() -> None:
     devices.find(["pump-1", "pump-2"])
     lines, second = devices.state.lines, 1
     row = lines.first + second * lines.row
-    columns: list[NDArray[Any]] = [devices.ring_at, devices.ring_observed, devices.ring_expected]
+    columns: list[NDArray[Any]] = [
+        devices.ring_at, devices.ring_observed, devices.ring_expected, devices.ring_ratio,
+    ]  # fmt: skip
     for (begin, size), column in zip(lines.ring, columns, strict=True):
         assert row + begin + 5 * size == column[second, 5:].ctypes.data
         assert begin >= lines.always

@@ -41,6 +41,7 @@ from sensord.model.bundle import Bundle, unpack
 from sensord.readings import Integers, Partition, Readings, Record
 from sensord.store.database import open_engine, upgrade
 from sensord.store.progress import Progress
+from sensord.stream.decoders import NoGlossary
 from sensord.stream.decoders.json import JsonDecoder
 from tests.services import ServerUnavailable, postgresql
 
@@ -253,6 +254,7 @@ def _adopted(fleet: Fleet, progress: Progress) -> Shard:
         align=Align(HERE, len(channels), 0),
         reorder=Reorder(HERE, len(channels), 0),
         decoder=JsonDecoder(channels),
+        glossary=NoGlossary(),
         stored_model=None,
     )
     for shard.position in (0, 1):
