@@ -137,6 +137,8 @@ def objections(tool: Path, folder: Path, cases: Mapping[str, tuple[Mapping[str, 
     return "" if done.returncode == 0 else (done.stdout + done.stderr).decode()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_each_alert_fires_for_what_it_is_for_and_for_nothing_else(tool: Path, tmp_path: Path) -> None:
     cases: dict[str, tuple[Mapping[str, str], list[str]]] = {"healthy": (HEALTHY, [])}
     cases |= {name: (HEALTHY | wrong, [name]) for name, wrong in ILL.items()}

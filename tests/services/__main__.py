@@ -21,6 +21,7 @@ from tests.services import (
     Server,
     ServerUnavailable,
     apache_kafka,
+    chromium,
     embedded_kafka,
     kafka,
     kubernetes,
@@ -70,8 +71,11 @@ def start(embedded: bool) -> None:
 
 @main.command()
 def fetch() -> None:
-    """Get what the tests need (Kafka's jars, PostgreSQL's programs, promtool, helm); say what can't be had."""
-    for part in (kafka, postgres, promtool, kubernetes):
+    """Get what the tests need (Kafka's jars, PostgreSQL's programs, promtool, helm, Chromium).
+
+    Says what can't be had.
+    """
+    for part in (kafka, postgres, promtool, kubernetes, chromium):
         try:
             part.fetched()
         except ServerUnavailable as error:

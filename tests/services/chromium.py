@@ -10,7 +10,7 @@ from tests.services.process import ServerUnavailable, must_run
 LOCK = Path(__file__).parents[2] / ".cache" / "chromium.lock"
 
 
-def installed() -> Path:
+def fetched() -> Path:
     """The program, on PATH or installed where that is allowed. Raises ServerUnavailable."""
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("w") as lock:

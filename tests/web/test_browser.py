@@ -19,7 +19,7 @@ from tests.conftest import missing
 from tests.services import ServerUnavailable, chromium
 from tests.web.site import SCRIPT, TOKEN, Stage, staged
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 NAMES = ("fleets", "alerts", "alert", "closed", "device", "hostile", "models", "model", "status", "login", "nowhere")
 LIGHTS = ("light", "dark")
 LEAST = 4.5  # contrast of text and what is behind it, WCAG 2.2 AA
@@ -58,7 +58,7 @@ CONTROLS = """() => [...document.querySelectorAll("a, button, input:not([type=hi
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     try:
-        program = chromium.installed()
+        program = chromium.fetched()
     except ServerUnavailable as error:
         missing(str(error))
     with sync_playwright() as playwright:
