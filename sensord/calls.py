@@ -46,7 +46,7 @@ async def _call(method: str, url: str, timeout_s: float, headers: Mapping[str, s
     trusted = ssl.create_default_context() if url.startswith("https:") else False
     async with (
         asyncio.timeout(timeout_s),
-        httpx2.AsyncClient(timeout=None, verify=trusted) as client,  # the line above
+        httpx2.AsyncClient(timeout=None, verify=trusted) as client,  # the limit is the one above
         client.stream(method, url, headers=dict(headers), content=body) as answer,
     ):
         said = bytearray()

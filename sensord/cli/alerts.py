@@ -186,7 +186,7 @@ def _facts(alert: AlertRow) -> list[tuple[str, str]]:
         ("closed", closed),
         ("score", f"{scores}; limit {figure(alert.threshold)}"),
         ("readings", str(alert.readings)),
-        ("forecast", forecast_text(alert)),
+        ("forecast", _forecast(alert)),
         ("bundle", alert.model_id),
         ("records", f"{alert.topic}[{alert.partition}] {alert.first_offset} to {alert.last_offset}, {alert.run}"),
         ("acknowledged", seen),
@@ -196,7 +196,7 @@ def _facts(alert: AlertRow) -> list[tuple[str, str]]:
     ]
 
 
-def forecast_text(alert: AlertRow) -> str:
+def _forecast(alert: AlertRow) -> str:
     """Which limit a drift will reach, and when; "" where nothing is said."""
     if (ahead := alert.forecast) is None:
         return ""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import click
 import structlog
@@ -43,20 +44,30 @@ def web(ctx: click.Context, host: str | None, port: int | None) -> None:
     stop.listen()
     with (
         engine_of(settings.store, settings.daemon.start_timeout_s) as engine,
-        served(settings, engine, _probe(engine), settings.web.host, settings.web.port) as bound,
+        served(settings, engine, _probe(engine), settings.web.host, settings.web.port) as page,
     ):
-        click.echo(f"http://{_spelt(settings.web.host)}:{bound}/", err=True)
+        click.echo(f"http://{_spelt(settings.web.host)}:{page.port}/", err=True)
         supervisor.ready()
         stop.hold()
         while not stop.requested:
+            if not page.thread.is_alive():
+                raise SensordError("the page's server has ended; the lines above say why")
             supervisor.alive()
             time.sleep(TURN_S)
         supervisor.stopping()
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where the page is, and who serves it."""
+
+    port: int
+    thread: threading.Thread
+
+
 @contextmanager
-def served(settings: Settings, engine: Engine, probe: Probe, host: str, port: int) -> Iterator[int]:
-    """The page on a thread of its own, as long as this is entered; yields its port. Raises SettingsInvalid where the
+def served(settings: Settings, engine: Engine, probe: Probe, host: str, port: int) -> Iterator[Served]:
+    """The page on a thread of its own, as long as this is entered. Raises SettingsInvalid where the
     address can't be had, or would show the page to whoever comes by."""
     import uvicorn  # noqa: PLC0415  # with starlette .3 s, where a page is served
 
@@ -81,7 +92,7 @@ def served(settings: Settings, engine: Engine, probe: Probe, host: str, port: in
         thread.start()
         log.info("listening", host=host, port=listener.getsockname()[1], page=True)
         try:
-            yield listener.getsockname()[1]
+            yield Served(listener.getsockname()[1], thread)
         finally:
             server.should_exit = True
             thread.join(DRAIN_S)

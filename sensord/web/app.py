@@ -31,7 +31,7 @@ log = structlog.get_logger()
 COOKIE = "sensord"
 LARGEST = 16 << 10  # bytes of a form
 COMMENT = 2_000  # characters
-HERE_ALONE = ("127.0.0.1", "localhost", "[::1]", "testserver")
+HERE_ALONE = ("127.0.0.1", "localhost", "[::1]")
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -52,10 +52,9 @@ def build(site: Site) -> Starlette:
 
 class _App:
     def __init__(self, site: Site) -> None:
-        self._site, self._pages = site, Pages(site)
+        self._site = site
         self._static = {file.name: file.read_bytes() for file in sorted((HERE / "static").iterdir())}
-        told = hashlib.sha256(b"".join(self._static.values())).hexdigest()
-        self._pages.style_version = told[:12]
+        self._pages = Pages(site, hashlib.sha256(b"".join(self._static.values())).hexdigest()[:12])
 
     def application(self) -> Starlette:
         pages, get, post = self._pages, self._get, self._post

@@ -41,10 +41,13 @@ SPANS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(day
 
 @dataclass(slots=True)
 class Pages:
-    """Each method makes one page's HTML. Raises NotFound, StoreUnavailable."""
+    """Each method makes one page's HTML. Raises NotFound, StoreUnavailable.
+
+    style: what stands for the files that pages bring, so that browsers keep them as long as they are these.
+    """
 
     site: Site
-    style_version: str = ""
+    style: str
     _templates: Environment = field(init=False)
 
     def __post_init__(self) -> None:
@@ -213,7 +216,7 @@ class Pages:
             "can_log_in": access.token is not None,
             "word": access.form_word(who),
             "now": self._now(),
-            "style": self.style_version,
+            "style": self.style,
         }
         return self._templates.get_template(template).render(common | content)
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from sensord.errors import EXIT_NEEDS_A_PERSON
+from sensord.errors import EXIT_FAILURE, EXIT_NEEDS_A_PERSON
 from sensord.settings import KafkaSettings
 from sensord.stream.cluster import Cluster
 from tests.end_to_end.plant import DaemonProcess, Plant, wait_for
@@ -72,6 +72,17 @@ def test_where_everybody_could_read_it_it_does_not_start(alone: Plant) -> None:
     assert "set web.token, or web.public = true" in told
     told = alone.sensord("run", "--web", code=EXIT_NEEDS_A_PERSON)
     assert "--web: set http.port" in told
+
+
+def test_a_server_that_has_ended_ends_the_command(alone: Plant) -> None:
+    """Else whoever watches the process would be told that it lives."""
+    program = (
+        "import sys, uvicorn; uvicorn.Server.run = lambda *_, **__: None; "
+        f"from sensord.cli.main import run; sys.exit(run(['--config', {str(alone.settings)!r}, 'web']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == EXIT_FAILURE
+    assert "the page's server has ended" in done.stderr
 
 
 def test_without_torch_it_is_small(alone: Plant) -> None:

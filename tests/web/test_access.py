@@ -14,6 +14,7 @@ from sensord.web.access import NOBODY, SESSION_S, TRIES, TRIES_S, Access, TooMan
 from sensord.web.app import COOKIE, LARGEST, build
 from tests.web.site import TOKEN, Stage, staged
 
+HERE = "http://localhost"
 PAGES = ("/", "/alerts", "/alerts/{id}", "/devices/pumps/pump-1", "/models", "/status")
 
 
@@ -113,14 +114,20 @@ def test_logging_in_leads_nowhere_else(stranger: TestClient, then: str) -> None:
 
 @pytest.mark.parametrize("settings", [{"public": True}, {"token": None, "loopback": True}], ids=["public", "at home"])
 def test_where_it_may_be_read_by_whoever_comes_it_is(tmp_path: Path, settings: dict) -> None:  # type: ignore[type-arg]
-    with staged(tmp_path, **settings) as stage, TestClient(build(stage.site), follow_redirects=False) as client:
+    with (
+        staged(tmp_path, **settings) as stage,
+        TestClient(build(stage.site), HERE, follow_redirects=False) as client,
+    ):
         for path in PAGES:
             assert client.get(path.format(id=stage.drift)).status_code == 200
         assert "I look at it" not in client.get(f"/alerts/{stage.drift}").text
 
 
 def test_a_page_for_this_machine_alone_answers_to_its_names_alone(tmp_path: Path) -> None:
-    with staged(tmp_path, token=None, loopback=True) as stage, TestClient(build(stage.site)) as client:
+    with (
+        staged(tmp_path, token=None, loopback=True) as stage,
+        TestClient(build(stage.site), HERE) as client,
+    ):
         assert client.get("/", headers={"host": "localhost:8080"}).status_code == 200
         assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 
@@ -192,7 +199,10 @@ def test_what_is_no_form_is_refused(stage: Stage, ann: TestClient, body: bytes, 
 
 
 def test_where_there_is_no_token_it_is_said_how_to_set_one(tmp_path: Path) -> None:
-    with staged(tmp_path, token=None, loopback=True) as stage, TestClient(build(stage.site)) as client:
+    with (
+        staged(tmp_path, token=None, loopback=True) as stage,
+        TestClient(build(stage.site), HERE) as client,
+    ):
         answered = client.post(f"/alerts/{stage.drift}/ack")
         assert answered.status_code == 403
         assert "Set web.token" in answered.text

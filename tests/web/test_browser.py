@@ -80,8 +80,8 @@ def address(stage: Stage) -> Iterator[str]:
         fleets=dict(stage.site.fleets),
         web=WebSettings.model_validate({"token": TOKEN}),
     )
-    with served(settings, stage.engine, lambda path: None, "127.0.0.1", 0) as port:
-        yield f"http://127.0.0.1:{port}"
+    with served(settings, stage.engine, lambda path: None, "127.0.0.1", 0) as page:
+        yield f"http://127.0.0.1:{page.port}"
 
 
 class Visit:
